@@ -130,11 +130,16 @@ func (o Outcome) Acknowledged() bool { return o >= Added && o <= Duplicate }
 // batch twice is harmless: the second time everything is a duplicate.
 //
 // The sender owns it until it hands it over and again once it is answered; the
-// receiver fills Outcomes (same length and order as Observations) and keeps
-// nothing of it.
+// receiver fills Outcomes and Posted (same length and order as Observations)
+// and keeps nothing of it.
 type Batch struct {
 	Observations []Observation
 	Outcomes     []Outcome
+	// Posted is when the pair was last posted, as the profiler now holds it, in
+	// Unix nanoseconds: the observation's own time where it was added or
+	// updated, an earlier one where it is a duplicate. The sensor's interval
+	// runs from there, so that a restart does not begin it anew.
+	Posted []int64
 }
 
 // MaxPorts is how many (protocol, port, role) entries one endpoint keeps. A
