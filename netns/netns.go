@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -54,9 +55,14 @@ func New() (*NS, error) {
 	return ns, err
 }
 
-// Named opens a namespace that `ip netns add NAME` made.
+// Named opens a namespace that `ip netns add NAME` made, or the one behind a
+// path such as /proc/PID/ns/net.
 func Named(name string) (*NS, error) {
-	fd, err := netns.GetFromName(name)
+	open := netns.GetFromName
+	if strings.Contains(name, "/") {
+		open = netns.GetFromPath
+	}
+	fd, err := open(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no network namespace %q (ip netns list shows them): %w", name, err)
 	}
