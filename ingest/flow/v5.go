@@ -28,7 +28,6 @@ const (
 	v5SamplingBits = 14
 	nsPerMs        = 1_000_000
 	nsPerSecond    = 1_000_000_000
-	mapped         = 0xffff << 32 // upper half of ::ffff:a.b.c.d's low 8 bytes
 )
 
 func (m *Message) parseV5(b []byte) Drop {
@@ -57,15 +56,9 @@ func (m *Message) parseV5(b []byte) Drop {
 
 func (m *Message) appendV5(dst []Record) ([]Record, ProblemSet) {
 	n := m.Records()
-	problems := m.problemsV5(n)
 	dst = slices.Grow(dst, n)
-	out := dst[len(dst) : len(dst)+n]
-	b := m.body
-	for i := range out {
-		decodeV5(&out[i], b[:v5RecordSize:v5RecordSize], m.ExportTime, m.Uptime)
-		b = b[v5RecordSize:]
-	}
-	return dst[:len(dst)+n], problems
+	decodeV5(dst[len(dst):len(dst)+n], m.body, m.ExportTime, m.Uptime)
+	return dst[:len(dst)+n], m.problemsV5(n)
 }
 
 // problemsV5 compares what the header announces with what there is, n whole
@@ -86,24 +79,36 @@ func (m *Message) problemsV5(n int) (s ProblemSet) {
 	return s
 }
 
-// decodeV5 fills every field of r from one record of v5RecordSize bytes.
-func decodeV5(r *Record, b []byte, export int64, uptime uint32) {
-	b = b[:v5RecordSize:v5RecordSize]
+// decodeV5 fills every field of out from the records that b holds at least as
+// many of. It is one function, loop and body, so that nothing is passed or
+// spilled per record.
+func decodeV5(out []Record, b []byte, export int64, uptime uint32) {
 	be := binary.BigEndian
-	be.PutUint64(r.Src[:8], 0)
-	be.PutUint64(r.Src[8:], mapped|uint64(be.Uint32(b[0:])))
-	be.PutUint64(r.Dst[:8], 0)
-	be.PutUint64(r.Dst[8:], mapped|uint64(be.Uint32(b[4:])))
-	r.InIf = uint32(be.Uint16(b[12:]))
-	r.OutIf = uint32(be.Uint16(b[14:]))
-	r.Packets = uint64(be.Uint32(b[16:]))
-	r.Bytes = uint64(be.Uint32(b[20:]))
-	r.Start = uptimeToUnix(export, uptime, be.Uint32(b[24:]))
-	r.End = uptimeToUnix(export, uptime, be.Uint32(b[28:]))
-	r.SrcPort = be.Uint16(b[32:])
-	r.DstPort = be.Uint16(b[34:])
-	r.TCPFlags = b[37]
-	r.Proto = b[38]
+	for i := range out {
+		w := b[:v5RecordSize:v5RecordSize]
+		b = b[v5RecordSize:]
+		r := &out[i]
+		r.Start = uptimeToUnix(export, uptime, be.Uint32(w[24:]))
+		r.End = uptimeToUnix(export, uptime, be.Uint32(w[28:]))
+		r.Packets = uint64(be.Uint32(w[16:]))
+		r.Bytes = uint64(be.Uint32(w[20:]))
+		mapIPv4(&r.Src, w[0:4])
+		mapIPv4(&r.Dst, w[4:8])
+		r.InIf = uint32(be.Uint16(w[12:]))
+		r.OutIf = uint32(be.Uint16(w[14:]))
+		r.SrcPort = be.Uint16(w[32:])
+		r.DstPort = be.Uint16(w[34:])
+		r.Proto = w[38]
+		r.TCPFlags = w[37]
+	}
+}
+
+// mapIPv4 makes a the address ::ffff:a.b.c.d of 4 bytes. Read and written in the
+// same byte order, the bytes need no swapping.
+func mapIPv4(a *[16]byte, b []byte) {
+	le := binary.LittleEndian
+	le.PutUint64(a[:8], 0)
+	le.PutUint64(a[8:], 0xffff<<16|uint64(le.Uint32(b))<<32)
 }
 
 // uptimeToUnix is the time at which the exporter's uptime was at milliseconds,

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -67,11 +68,13 @@ func (h V5Header) uptimeAt(t int64) uint32 {
 	return h.Uptime - uint32((h.ExportTime-t)/nsPerMs)
 }
 
+// mappedPrefix is ::ffff:0:0/96, RFC 4291 section 2.5.5.2.
+var mappedPrefix = [12]byte{10: 0xff, 11: 0xff}
+
 // ipv4 is the IPv4 address of an IPv4-mapped one, else 0.
 func ipv4(a *[16]byte) uint32 {
-	low := binary.BigEndian.Uint64(a[8:])
-	if binary.BigEndian.Uint64(a[:8]) != 0 || low>>32 != mapped>>32 {
+	if !bytes.HasPrefix(a[:], mappedPrefix[:]) {
 		return 0
 	}
-	return uint32(low)
+	return binary.BigEndian.Uint32(a[12:])
 }
