@@ -22,6 +22,12 @@ import (
 // kernel does not own is a fault of the kernel or of a driver (duplicates have
 // been reported); without the check such a frame would be put into the fill ring
 // twice, and from then on two packets would share one buffer.
+//
+// The check catches a duplicate that comes while the first is lent, as when both
+// are in one batch. After End the frame is the kernel's again, and a late
+// duplicate looks like the next packet. To compare with the fill ring's consumer
+// index would not tell them apart: the kernel publishes that only when it has
+// used up all the entries it knew of, long after it has used a frame.
 
 const pktContd = 1 << 0 // XDP_PKT_CONTD: more buffers of the same packet follow
 

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	busyLimit    = time.Second // how long Open waits for a queue that is being given up
+	busyLimit    = time.Second            // how long Open waits for a queue that is being given up
+	lockedLimit  = 100 * time.Millisecond // and for memory that a closed socket still has locked
 	busyFirst    = 2 * time.Millisecond
 	busyLongest  = 50 * time.Millisecond
 	completions  = 64 // the kernel wants a completion ring even without transmission
@@ -49,18 +50,31 @@ func Open(c Config) (*Socket, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	wait, deadline := busyFirst, time.Now().Add(busyLimit)
+	wait, began := busyFirst, time.Now()
 	for {
 		s, err := openOnce(c)
 		if err == nil {
 			return s, nil
 		}
-		if !errors.Is(err, unix.EBUSY) || time.Now().Add(wait).After(deadline) {
+		if time.Since(began)+wait > patience(err) {
 			return nil, c.explain(err)
 		}
 		time.Sleep(wait)
 		wait = min(2*wait, busyLongest)
 	}
+}
+
+// patience returns how long a failure may still go away by itself. The kernel
+// takes a closed socket apart on a work queue: for some milliseconds its queue is
+// still bound, and its frames still count as locked memory.
+func patience(err error) time.Duration {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return busyLimit
+	case errors.Is(err, unix.ENOBUFS):
+		return lockedLimit
+	}
+	return 0
 }
 
 func (c Config) check() error {

@@ -173,14 +173,19 @@ func (r *rig) open(t testing.TB, c Config) *Socket {
 }
 
 func (r *rig) tryOpen(c Config) (s *Socket, err error) {
-	if c.Ifindex == 0 {
-		c.Ifindex = r.ifindex
-	}
 	err = r.to.Do(func() error {
-		s, err = Open(c)
+		s, err = r.openHere(c)
 		return err
 	})
 	return s, err
+}
+
+// openHere opens on the calling thread, on the rig's device unless c names another.
+func (r *rig) openHere(c Config) (*Socket, error) {
+	if c.Ifindex == 0 {
+		c.Ifindex = r.ifindex
+	}
+	return Open(c)
 }
 
 // verdicts returns how many frames of ours the program redirected and passed.
