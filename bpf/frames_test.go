@@ -34,7 +34,7 @@ func frameCases() []frameCase {
 		{"v4, three tags", edit(v4, func(f *frame) { f.tags = []uint16{vlanOuter, vlan, vlan} }), PassVLAN},
 		{"v4, padded as Ethernet does", edit(v4, func(f *frame) { f.payload, f.padding = 4, 14 }), PassNoSocket},
 		{"v6, bytes behind the packet", edit(v6, func(f *frame) { f.padding = 4 }), PassNoSocket},
-		{"no payload", edit(v4, func(f *frame) { f.payload, f.udpLen, f.ipLen, f.padding = -8, 8, 8, 18 }), PassNoSocket},
+		{"no payload", edit(v4, func(f *frame) { f.payload, f.udpLen, f.padding = -8, 8, 18 }), PassNoSocket},
 
 		{"ARP", edit(v4, func(f *frame) { f.etherType = etherARP }), PassNotIP},
 		{"802.3 length", edit(v4, func(f *frame) { f.etherType = 46 }), PassNotIP},
