@@ -136,19 +136,24 @@ func build6(six []entry6) (*table6, error) {
 		t.log++
 	}
 	t.seed = seedOf(six)
+	return t, t.settle()
+}
+
+// settle tries eight seeds, and eight each at twice and four times the size.
+func (t *table6) settle() error {
 	for range 3 {
 		for range 8 {
 			if err := t.arrange(); err != nil {
-				return nil, err
+				return err
 			}
 			if t.probe <= maxProbe+1 {
-				return t, nil
+				return nil
 			}
 			t.seed = mix(t.seed + 1)
 		}
 		t.log = min(t.log+1, maxLog)
 	}
-	return nil, errCrowded
+	return errCrowded
 }
 
 // seedOf sums over all addresses, in no order, so that the first seed depends

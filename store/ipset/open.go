@@ -75,7 +75,7 @@ func open(path string) (*Set, error) {
 // checkBody reads instead of mapping: on a bad disk or a file that shrinks
 // meanwhile a read returns an error where a mapping would kill the process.
 func checkBody(f *os.File, h *header) error {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(1<<20, h.size))
 	sum := uint32(0)
 	for left := h.size - headerSize; left > 0; {
 		b := buf[:min(left, uint64(len(buf)))]

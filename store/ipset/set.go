@@ -86,17 +86,25 @@ func (s *Set) find6(k key) (Binding, bool) {
 	if s.n6 == 0 {
 		return Binding{}, false
 	}
-	b := s.hash.sum(k) >> s.shift
-	for end := b + uint64(s.probe); b < end; b++ {
+	slot, ok := s.slot6(k, s.hash.sum(k)>>s.shift)
+	if !ok {
+		return Binding{}, false
+	}
+	return s.bind6[slot], true
+}
+
+// slot6 looks for k from its home bucket on.
+func (s *Set) slot6(k key, home uint64) (uint64, bool) {
+	for b := home; b < home+uint64(s.probe); b++ {
 		q := &s.keys6[b]
 		for j := range q {
 			if q[j] == k {
-				return s.bind6[b*bucketSlots+uint64(j)], true
+				return b*bucketSlots + uint64(j), true
 			}
 		}
 		if q[bucketSlots-1] == emptyKey {
 			break
 		}
 	}
-	return Binding{}, false
+	return 0, false
 }
