@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"context"
+	"time"
+)
+
+// Offline is the same path without a network: datagrams are handed in one by
+// one with the time at which they were captured, and everything happens on the
+// caller's goroutine, so that the same input gives the same result every time.
+type Offline struct {
+	worker  *worker
+	batcher *batcher
+}
+
+// NewOffline makes one. Of c it uses Set, Sink, Interval, Pairs, Log and Describe.
+func NewOffline(c Config) (*Offline, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	s := newShared(&c)
+	b := newBatcher(s, c.Sink)
+	w := newWorker(s, b.wake)
+	b.queues = []*queue{w.queue}
+	return &Offline{worker: w, batcher: b}, nil
+}
+
+// Datagram takes one UDP payload that source sent at the given time. The bytes
+// are borrowed until Datagram returns. It posts when a good batch has gathered.
+func (o *Offline) Datagram(ctx context.Context, at time.Time, source [16]byte, payload []byte) error {
+	b := &o.worker.burst
+	b.datagrams[0] = datagram{payload, source}
+	b.n = 1
+	o.worker.process(PathFile, at.UnixNano())
+	b.datagrams[0] = datagram{}
+	if o.worker.queue.len() >= maxBatch {
+		return o.Flush(ctx)
+	}
+	return nil
+}
+
+// Flush posts all that has gathered. It returns the cause where ctx ended first.
+func (o *Offline) Flush(ctx context.Context) error {
+	for o.batcher.collect() {
+		o.batcher.post(ctx)
+	}
+	return ctx.Err()
+}
+
+// Status is the state of the books and the exporters.
+func (o *Offline) Status() Status {
+	return status(o.worker.shared, o.batcher, []*worker{o.worker})
+}
+
+// Close lets go of the endpoint set.
+func (o *Offline) Close() { o.worker.reader.Close() }

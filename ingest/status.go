@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+// ReceivePath is the state of one source of datagrams, as shown at the start,
+// in `status`, the API, the page and the metrics.
+type ReceivePath struct {
+	// Interface and Queue name an AF_XDP queue; Listen an UDP socket's address.
+	Interface string `json:"interface,omitempty"`
+	Queue     *int   `json:"queue,omitempty"`
+	Listen    string `json:"listen,omitempty"`
+	// Path is the rung: zc, copy, generic or udp.
+	Path string `json:"path"`
+	// State is "up", "link down", "gone" (the device was deleted), "failed" or
+	// "off" (an interface that no AF_XDP socket could be had for).
+	State string `json:"state"`
+	// Reason tells why it is this rung and no better one, or what failed.
+	Reason string `json:"reason"`
+	// Packets is how many datagrams came by this source.
+	Packets uint64 `json:"packets"`
+	// Drops are the kernel's counts of what it could not deliver here, by kind.
+	// In AF_XDP copy mode one lost frame shows as rx_dropped and as
+	// rx_fill_ring_empty: kinds are not to be summed.
+	Drops map[string]uint64 `json:"drops,omitempty"`
+	// Program is the XDP program's count per exit, on the interface's first entry.
+	Program map[string]uint64 `json:"program,omitempty"`
+}
+
+// Status is all that the sensor tells about itself.
+type Status struct {
+	Ledger      Ledger
+	Exporters   []Exporter
+	Paths       []ReceivePath
+	XDP         map[string]uint64 // packets by exit of the XDP program, over all interfaces
+	RingDrops   map[string]uint64 // Drops by kind, over all paths
+	LostByGaps  uint64            // sum of the exporters' estimates
+	Addresses   int               // addresses in the endpoint set
+	PairsBudget int               // pairs that the table of posted pairs can hold
+}
