@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+
+	"github.com/portolan/portolan/netns"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lab is an exporter's and a receiver's namespace with a cable between them.
+type lab struct {
+	exporter, receiver *netns.NS
+	conn               net.Conn // from the exporter to port 2055 of the receiver
+}
+
+const (
+	exporterAddr = "192.0.2.1"
+	receiverAddr = "192.0.2.2"
+	device       = "vrecv"
+)
+
+func newLab(t *testing.T, queues int) *lab {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: it makes network namespaces and attaches XDP programs in them")
+	}
+	l := &lab{}
+	for _, ns := range []**netns.NS{&l.exporter, &l.receiver} {
+		made, err := netns.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { made.Close() })
+		*ns = made
+	}
+	err := netns.Veth(l.exporter, "vexp", l.receiver, device, netns.VethOptions{
+		AddrA:  []netip.Prefix{netip.MustParsePrefix(exporterAddr + "/24")},
+		AddrB:  []netip.Prefix{netip.MustParsePrefix(receiverAddr + "/24")},
+		Queues: queues,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.exporter.Do(func() error {
+		l.conn, err = net.Dial("udp", receiverAddr+":2055")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.conn.Close() })
+	return l
+}
+
+// start starts a sensor in the receiver's namespace.
+func (l *lab) start(t *testing.T, c Config) *Sensor {
+	t.Helper()
+	c.Inside = l.receiver.Do
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func stop(t *testing.T, s *Sensor) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Stop(ctx); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// send sends n datagrams of one record each, with their own ports.
+func (l *lab) send(t *testing.T, first, n int) {
+	t.Helper()
+	for i := first; i < first+n; i++ {
+		if _, err := l.conn.Write(v5(uint32(i), time.Now(), tcp("10.0.0.1", uint16(1+i%60000), "198.51.100.1", 443))); err != nil {
+			t.Fatalf("send %d: %v", i, err)
+		}
+	}
+}
+
+// eventually waits for a condition on the sensor's status.
+func eventually(t *testing.T, s *Sensor, what string, ok func(Status) bool) Status {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		st := s.Status()
+		if ok(st) {
+			return st
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s\n%+v", what, st)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func received(n uint64) func(Status) bool {
+	return func(st Status) bool { return st.Ledger.Datagrams.Received == n && st.Ledger.Posts.InFlight == 0 }
+}
+
+func TestReceivesByTheBestRungThereIs(t *testing.T) {
+	l := newLab(t, 2)
+	sink := newMemorySink()
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: sink, Interfaces: []string{device}})
+	l.send(t, 0, 1000)
+	st := eventually(t, s, "1000 datagrams", received(1000))
+	checkBooks(t, &st.Ledger)
+	if st.Ledger.ByPath["copy"] != 1000 {
+		t.Errorf("by path %v", st.Ledger.ByPath)
+	}
+	if sink.offered() != 1000 {
+		t.Errorf("%d posts", sink.offered())
+	}
+	if len(st.Exporters) != 1 || st.Exporters[0].Address != exporterAddr || st.Exporters[0].Lost != 0 || st.Exporters[0].Datagrams != 1000 {
+		t.Errorf("exporters %+v", st.Exporters)
+	}
+	var queues, sockets int
+	for _, p := range st.Paths {
+		switch {
+		case p.Queue != nil:
+			queues++
+			if p.Path != "copy" || p.State != "up" || !strings.Contains(p.Reason, "zero-copy") {
+				t.Errorf("%+v", p)
+			}
+		case p.Listen != "":
+			sockets++
+		}
+	}
+	if queues != 2 || sockets != 1 {
+		t.Errorf("paths %+v", st.Paths)
+	}
+	stop(t, s)
+	after := s.Status()
+	if after.Ledger.Datagrams.Received != 1000 {
+		t.Errorf("the books after the stop: %+v", after.Ledger)
+	}
+}
+
+// What steer.c does not redirect comes by the UDP sockets: here a datagram in
+// two IP fragments.
+func TestFragmentsComeByTheSocket(t *testing.T) {
+	l := newLab(t, 1)
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}})
+	defer stop(t, s)
+	payload := v5(0, time.Now(), tcp("10.0.0.1", 22, "198.51.100.1", 443))
+	if _, err := l.conn.Write(append(payload, make([]byte, 3000)...)); err != nil {
+		t.Fatal(err)
+	}
+	st := eventually(t, s, "one datagram", received(1))
+	if st.Ledger.ByPath["udp"] != 1 || st.Ledger.Problems["trailing_bytes"] != 1 || st.XDP["pass_fragment"] != 3 {
+		t.Errorf("by path %v, problems %v, exits %v", st.Ledger.ByPath, st.Ledger.Problems, st.XDP)
+	}
+}
+
+// Taking a queue out of the socket map under load moves the traffic to the UDP
+// sockets and back, and every datagram is in exactly one count.
+func TestQueueLeavesAndComesBackUnderLoad(t *testing.T) {
+	l := newLab(t, 1)
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}})
+	defer stop(t, s)
+	f := s.receive.ifaces[0]
+	fd := f.sources[0].in.(*xskInput).socket.FD()
+	const rounds, perRound = 6, 4000
+	sent := 0
+	for round := range rounds {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := sent; i < sent+perRound; i++ {
+				if i%64 == 0 {
+					time.Sleep(200 * time.Microsecond) // a rate that no socket buffer overflows at
+				}
+				l.conn.Write(v5(uint32(i), time.Now(), tcp("10.0.0.1", uint16(i), "198.51.100.1", 443)))
+			}
+		}()
+		time.Sleep(3 * time.Millisecond)
+		var err error
+		if round%2 == 0 {
+			err = f.program.Unregister(0)
+		} else {
+			err = f.program.Register(0, fd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		sent += perRound
+	}
+	st := eventually(t, s, "all datagrams", received(uint64(sent)))
+	checkBooks(t, &st.Ledger)
+	byPath := st.Ledger.ByPath
+	if byPath["copy"]+byPath["udp"] != uint64(sent) || byPath["copy"] == 0 || byPath["udp"] == 0 {
+		t.Errorf("sent %d, by path %v", sent, byPath)
+	}
+	if st.XDP["redirect"] != byPath["copy"] || st.XDP["pass_no_socket"] != byPath["udp"] {
+		t.Errorf("exits %v, by path %v", st.XDP, byPath)
+	}
+	if st.Exporters[0].Lost != 0 {
+		t.Errorf("two paths faked a gap of %d flows", st.Exporters[0].Lost)
+	}
+}
+
+func TestDeletedDeviceEndsItsSourceAndNothingElse(t *testing.T) {
+	l := newLab(t, 1)
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}})
+	defer stop(t, s)
+	l.send(t, 0, 10)
+	eventually(t, s, "10 datagrams", received(10))
+	if err := l.exporter.Do(func() error {
+		v, err := netlink.LinkByName("vexp")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(v)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, s, "the queue is reported gone", func(st Status) bool { return st.Paths[0].State == "gone" })
+
+	// The UDP socket goes on.
+	err := l.receiver.Do(func() error {
+		c, err := net.Dial("udp", "127.0.0.1:2055")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(v5(10, time.Now(), tcp("10.0.0.1", 22, "198.51.100.1", 443)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := eventually(t, s, "one more datagram", received(11))
+	checkBooks(t, &st.Ledger)
+}
+
+func TestLinkDownAndUp(t *testing.T) {
+	l := newLab(t, 1)
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}})
+	defer stop(t, s)
+	set := func(up bool) {
+		t.Helper()
+		if err := l.receiver.Do(func() error {
+			v, err := netlink.LinkByName(device)
+			if err != nil {
+				return err
+			}
+			if up {
+				return netlink.LinkSetUp(v)
+			}
+			return netlink.LinkSetDown(v)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(false)
+	eventually(t, s, "link down", func(st Status) bool { return st.Paths[0].State == "link down" })
+	set(true)
+	n := 0
+	eventually(t, s, "receives again", func(st Status) bool {
+		l.send(t, n, 1)
+		n++
+		return st.Ledger.ByPath["copy"] > 0
+	})
+	eventually(t, s, "up again", func(st Status) bool { return st.Paths[0].State == "up" })
+}
+
+// An address that is added later is received for through AF_XDP as well.
+func TestFollowsAddresses(t *testing.T) {
+	l := newLab(t, 1)
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}})
+	defer stop(t, s)
+	if err := l.receiver.Do(func() error {
+		v, err := netlink.LinkByName(device)
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr("192.0.2.9/24")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(v, a)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var conn net.Conn
+	if err := l.exporter.Do(func() (err error) { conn, err = net.Dial("udp", "192.0.2.9:2055"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	n := uint32(0)
+	eventually(t, s, "an export to the new address by AF_XDP", func(st Status) bool {
+		if _, err := conn.Write(v5(n, time.Now(), tcp("10.0.0.1", 22, "198.51.100.1", 443))); err != nil {
+			t.Fatal(err)
+		}
+		n++
+		return st.Ledger.ByPath["copy"] > 0
+	})
+}
+
+func TestDeniedExporter(t *testing.T) {
+	l := newLab(t, 1)
+	s := l.start(t, Config{
+		Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device},
+		Exporters: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+	})
+	defer stop(t, s)
+	l.send(t, 0, 5)
+	if _, err := l.conn.Write(make([]byte, 3000)); err != nil { // fragments: by the socket
+		t.Fatal(err)
+	}
+	st := eventually(t, s, "all denied", func(st Status) bool {
+		return st.XDP["deny"] == 5 && st.Ledger.Datagrams.Dropped["denied"] == 1
+	})
+	checkBooks(t, &st.Ledger)
+	if st.Ledger.Datagrams.Decoded != 0 {
+		t.Errorf("%+v", st.Ledger)
+	}
+}
+
+// occupy puts a program of somebody else on the device.
+func (l *lab) occupy(t *testing.T) {
+	t.Helper()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "somebody_else", Type: ebpf.XDP, License: "MIT",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { prog.Close() })
+	if err := l.receiver.Do(func() error {
+		dev, err := net.InterfaceByName(device)
+		if err != nil {
+			return err
+		}
+		x, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: dev.Index})
+		if err == nil {
+			t.Cleanup(func() { x.Close() })
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOccupiedInterface(t *testing.T) {
+	l := newLab(t, 1)
+	l.occupy(t)
+	// As a wish: everything by UDP, with the reason.
+	s := l.start(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}})
+	l.send(t, 0, 3)
+	st := eventually(t, s, "3 datagrams", received(3))
+	if p := st.Paths[0]; p.State != "off" || p.Path != "udp" || !strings.Contains(p.Reason, "somebody_else") {
+		t.Errorf("%+v", p)
+	}
+	stop(t, s)
+
+	// As a demand: refused, and nothing is left open.
+	s, err := New(Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}, Require: RequireGeneric, Inside: l.receiver.Do})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); !errors.Is(err, ErrRequirement) || !strings.Contains(err.Error(), "somebody_else") {
+		t.Fatalf("Start: %v", err)
+	}
+}
+
+func TestStartRefusals(t *testing.T) {
+	l := newLab(t, 1)
+	base := Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Inside: l.receiver.Do}
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   error
+	}{
+		{"interface that does not exist", func(c *Config) { c.Interfaces = []string{"nosuch0"} }, ErrNoInterface},
+		{"zero-copy on a veth", func(c *Config) { c.Interfaces, c.Require = []string{device}, RequireZeroCopy }, ErrRequirement},
+		{"a demand without an interface", func(c *Config) { c.Require = RequireCopy }, ErrRequirement},
+		{"an address the machine does not have", func(c *Config) { c.Listen = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:2055")} }, syscall.EADDRNOTAVAIL},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := base
+			c.change(&config)
+			s, err := New(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Start(); !errors.Is(err, c.want) {
+				t.Fatalf("Start: %v, want %v", err, c.want)
+			}
+		})
+	}
+	// After every refusal the port and the device are free: a start works.
+	base.Interfaces = []string{device}
+	s := l.start(t, base)
+	defer stop(t, s)
+	if st := s.Status(); st.Paths[0].Path != "copy" {
+		t.Errorf("%+v", st.Paths)
+	}
+
+	t.Run("a port that is in use", func(t *testing.T) {
+		second, err := New(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Start(); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatalf("Start: %v", err)
+		}
+	})
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for _, c := range []Config{
+		{},
+		{Set: setOf(t), Sink: newMemorySink(), Interval: time.Minute},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("accepted %+v", c)
+		}
+	}
+	if _, err := ParseRequirement("fast"); err == nil {
+		t.Error("accepted the rung fast")
+	}
+	for i, name := range []string{"", "generic", "copy", "zc"} {
+		if r, err := ParseRequirement(name); err != nil || r != Requirement(i) {
+			t.Error(fmt.Sprint(name, r, err))
+		}
+	}
+}
