@@ -24,7 +24,7 @@ func TestSteerLive(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.String(), func(t *testing.T) {
 			c := newCable(t, netns.VethOptions{})
-			p := load(t, testConfig())
+			p := loaded(t, testConfig())
 			if err := c.attach(p, m); err != nil {
 				t.Fatal(err)
 			}
@@ -73,9 +73,8 @@ func TestSteerLive(t *testing.T) {
 // The kernel's test run answers what the NIC would: 4 with a socket in the slot, 2
 // without.
 func TestSlot(t *testing.T) {
-	forms(t, func(t *testing.T, config Config) {
+	forms(t, func(t *testing.T, config Config, p *Program) {
 		c := newCable(t, netns.VethOptions{})
-		p := load(t, config)
 		f := frame{from: peer4, to: local4}.bytes()
 		step := func(what string, err error, want Exit) {
 			t.Helper()
@@ -112,7 +111,7 @@ func TestOccupied(t *testing.T) {
 		for _, second := range modes {
 			t.Run(first.String()+" then "+second.String(), func(t *testing.T) {
 				c := newCable(t, netns.VethOptions{})
-				p, q := load(t, testConfig()), load(t, testConfig())
+				p, q := loaded(t, testConfig()), loaded(t, testConfig())
 				if err := c.attach(p, first); err != nil {
 					t.Fatal(err)
 				}
@@ -154,7 +153,7 @@ func TestOccupied(t *testing.T) {
 // A program that somebody put there with netlink, as `ip link set xdp` does.
 func TestOccupiedByNetlink(t *testing.T) {
 	c := newCable(t, netns.VethOptions{})
-	p, q := load(t, testConfig()), load(t, testConfig())
+	p, q := loaded(t, testConfig()), loaded(t, testConfig())
 	c.in(t, func() error {
 		l, err := netlink.LinkByIndex(c.ifindex)
 		if err != nil {
@@ -180,7 +179,7 @@ func TestOccupiedByNetlink(t *testing.T) {
 // A large MTU is refused in native mode by the plain form and taken by frags.
 func TestLargeMTU(t *testing.T) {
 	c := newCable(t, netns.VethOptions{MTU: 9000})
-	p := load(t, testConfig())
+	p := loaded(t, testConfig())
 	if err := c.attach(p, Native); !errors.Is(err, unix.ERANGE) {
 		t.Fatalf("MTU 9000: %v, want ERANGE", err)
 	}
@@ -192,7 +191,7 @@ func TestLargeMTU(t *testing.T) {
 	}
 	config := testConfig()
 	config.Frags = true
-	frags := load(t, config)
+	frags := loaded(t, config)
 	if err := c.attach(frags, Native); err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +210,7 @@ func TestDeletedDevice(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.String(), func(t *testing.T) {
 			c := newCable(t, netns.VethOptions{})
-			p := load(t, testConfig())
+			p := loaded(t, testConfig())
 			if err := c.attach(p, m); err != nil {
 				t.Fatal(err)
 			}

@@ -16,7 +16,8 @@
 // The object is committed, so that building needs no C compiler. It was made by
 // Debian clang 19.1.7 (3~deb12u1) and the matching llvm-strip-19 with
 // `go generate ./bpf`, which gives the same bytes again. It runs on kernel 5.15
-// and later, its frags form on 5.18 and later, on little-endian machines.
+// and later, its frags form on 5.18 and later, on little-endian machines. The memory
+// cgroup pays for the maps there (since 5.11), so RLIMIT_MEMLOCK is left as it is.
 package bpf
 
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux steer steer.c -- -O2 -mcpu=v3 -nostdinc -Wall -Wextra -Werror

@@ -89,8 +89,7 @@ func frameCases() []frameCase {
 }
 
 func TestFrames(t *testing.T) {
-	forms(t, func(t *testing.T, config Config) {
-		p := load(t, config)
+	forms(t, func(t *testing.T, config Config, p *Program) {
 		for _, c := range frameCases() {
 			b := c.f.bytes()
 			if got := runFrame(t, p, b); got != c.want {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,22 @@ const xdpPass = 2 // enum xdp_action
 // Probe returns nil where Load can work: it loads a program of two instructions
 // and lets go of it. It attaches nothing. The error is ErrPrivilege if that is why.
 func Probe() error {
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+	prog, err := loadEmpty()
+	if err != nil {
+		return fmt.Errorf("probe for XDP: %w", explain(err))
+	}
+	if err := prog.Close(); err != nil {
+		return fmt.Errorf("probe for XDP: %w", err)
+	}
+	if missing() != "" { // CAP_PERFMON, which so small a program does not need
+		return fmt.Errorf("probe for XDP: %w", privilegeError(unix.EPERM))
+	}
+	return nil
+}
+
+// loadEmpty loads a program that passes everything.
+func loadEmpty() (*ebpf.Program, error) {
+	return ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "portolan_probe",
 		Type: ebpf.XDP,
 		Instructions: asm.Instructions{
@@ -32,10 +48,21 @@ func Probe() error {
 		},
 		License: "Dual MIT/GPL",
 	})
-	if err != nil {
-		return fmt.Errorf("probe for XDP: %w", explain(err))
+}
+
+// lengthHelper tells whether programs can ask for a frame's length (kernel 5.18). A
+// process that may not even find out cannot load either.
+func lengthHelper() bool {
+	return !errors.Is(features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), ebpf.ErrNotSupported)
+}
+
+// explain turns the kernel's refusal for lack of privilege into ErrPrivilege. The
+// verifier says EACCES where CAP_PERFMON is missing, but also for other reasons.
+func explain(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && missing() != "" {
+		return privilegeError(err)
 	}
-	return prog.Close()
+	return err
 }
 
 func privilegeError(cause error) error {
@@ -55,12 +82,16 @@ func missing() string {
 		return ""
 	}
 	has := func(c uint) bool { return data[c/32].Effective>>(c%32)&1 != 0 }
+	admin := has(unix.CAP_SYS_ADMIN)
 	var lack []string
-	if !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN) {
+	if !has(unix.CAP_BPF) && !admin {
 		lack = append(lack, "CAP_BPF")
 	}
 	if !has(unix.CAP_NET_ADMIN) {
 		lack = append(lack, "CAP_NET_ADMIN")
+	}
+	if !has(unix.CAP_PERFMON) && !admin && !lengthHelper() {
+		lack = append(lack, "CAP_PERFMON")
 	}
 	return strings.Join(lack, " and ")
 }

@@ -12,8 +12,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 )
 
 // MinFrame is the smallest Config.MaxFrame: two VLAN tags, the IPv6 and UDP
@@ -49,17 +47,16 @@ type Program struct {
 }
 
 // Load puts the program and its maps into the kernel. It attaches nothing.
-// It needs CAP_BPF and CAP_NET_ADMIN; without them the error is ErrPrivilege.
-func Load(c Config) (*Program, error) {
+// It needs CAP_BPF and CAP_NET_ADMIN, before kernel 5.18 CAP_PERFMON as well; without
+// them the error is ErrPrivilege.
+func Load(c Config) (*Program, error) { return load(c, lengthHelper()) }
+
+func load(c Config, lengthHelper bool) (*Program, error) {
 	if c.MaxFrame < MinFrame || c.MaxFrame > 65535 {
 		return nil, fmt.Errorf("load XDP program: MaxFrame %d is not in %d to 65535", c.MaxFrame, MinFrame)
 	}
 	if c.Queues < 1 {
 		return nil, fmt.Errorf("load XDP program: %d queues; at least one is needed", c.Queues)
-	}
-	// Does nothing from kernel 5.11 on, where the memory cgroup pays for maps.
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("load XDP program: raise RLIMIT_MEMLOCK: %w", explain(err))
 	}
 	spec, err := loadSteer()
 	if err != nil {
@@ -72,6 +69,11 @@ func Load(c Config) (*Program, error) {
 	delete(spec.Programs, drop) // a kernel without frags would refuse it
 	if err := spec.Variables[steerVarMaxFrame].Set(uint32(c.MaxFrame)); err != nil {
 		return nil, fmt.Errorf("load XDP program: set %s: %w", steerVarMaxFrame, err)
+	}
+	if lengthHelper {
+		if err := spec.Variables[steerVarLengthHelper].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("load XDP program: set %s: %w", steerVarLengthHelper, err)
+		}
 	}
 	spec.Maps[steerMapXsks].MaxEntries = uint32(c.Queues)
 	coll, err := ebpf.NewCollection(spec)
@@ -141,12 +143,12 @@ func (p *Program) Unregister(queue int) error {
 // so two counters need not be of the same instant.
 func (p *Program) Counters() (Counters, error) {
 	var sum Counters
-	var cpus []steerTally
-	if err := p.counters.Lookup(uint32(0), &cpus); err != nil {
-		return sum, fmt.Errorf("read XDP counters: %w", err)
-	}
-	for i := range cpus {
-		for e, n := range cpus[i].Exit {
+	var cpus []uint64
+	for e := range sum {
+		if err := p.counters.Lookup(uint32(e), &cpus); err != nil {
+			return sum, fmt.Errorf("read XDP counter %v: %w", Exit(e), err)
+		}
+		for _, n := range cpus {
 			sum[e] += n
 		}
 	}
@@ -172,13 +174,5 @@ func (p *Program) Run(frame []byte) (action uint32, out []byte, err error) {
 func (p *Program) Close() error {
 	err := p.Detach()
 	p.coll.Close()
-	return err
-}
-
-// explain turns the kernel's refusal for lack of privilege into ErrPrivilege.
-func explain(err error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && missing() != "" {
-		return privilegeError(err)
-	}
 	return err
 }

@@ -6,7 +6,6 @@ package bpf
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -38,7 +37,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
-func load(t testing.TB, c Config) *Program {
+func loaded(t testing.TB, c Config) *Program {
 	t.Helper()
 	needRoot(t)
 	p, err := Load(c)
@@ -49,13 +48,25 @@ func load(t testing.TB, c Config) *Program {
 	return p
 }
 
-// forms runs a test on both programs.
-func forms(t *testing.T, test func(t *testing.T, c Config)) {
-	for _, frags := range []bool{false, true} {
-		t.Run(pick(frags, "frags", "xdp"), func(t *testing.T) {
+// forms runs a test on both programs, and on what the plain one is before kernel 5.18.
+func forms(t *testing.T, test func(t *testing.T, c Config, p *Program), changes ...func(*Config)) {
+	needRoot(t)
+	for _, form := range []struct {
+		name          string
+		frags, helper bool
+	}{{"xdp", false, true}, {"xdp before 5.18", false, false}, {"frags", true, true}} {
+		t.Run(form.name, func(t *testing.T) {
 			c := testConfig()
-			c.Frags = frags
-			test(t, c)
+			c.Frags = form.frags
+			for _, change := range changes {
+				change(&c)
+			}
+			p, err := load(c, form.helper && lengthHelper())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { p.Close() })
+			test(t, c, p)
 		})
 	}
 }
@@ -104,8 +115,7 @@ func runFrame(t testing.TB, p *Program, f []byte) Exit {
 
 // Every prefix of a good frame passes, counted as short; only the whole is taken.
 func TestCutFrames(t *testing.T) {
-	forms(t, func(t *testing.T, c Config) {
-		p := load(t, c)
+	forms(t, func(t *testing.T, c Config, p *Program) {
 		for _, f := range []frame{
 			{from: peer4, to: local4},
 			{from: peer6, to: local6},
@@ -136,7 +146,7 @@ func TestCutFrames(t *testing.T) {
 func TestFrameOfSeveralBuffers(t *testing.T) {
 	c := testConfig()
 	c.Frags, c.MaxFrame = true, 8000
-	p := load(t, c)
+	p := loaded(t, c)
 	for size, want := range map[int]Exit{5000: PassNoSocket, 8000: PassNoSocket, 8001: PassLong, 9014: PassLong} {
 		for _, f := range []frame{
 			{from: peer4, to: local4, payload: size - 42},
@@ -154,12 +164,7 @@ func TestFrameOfSeveralBuffers(t *testing.T) {
 }
 
 func TestFramesAgainstOracle(t *testing.T) {
-	forms(t, func(t *testing.T, c Config) {
-		c.Exporters = []netip.Prefix{
-			netip.MustParsePrefix("198.51.100.0/29"),
-			netip.MustParsePrefix("2001:db8:1::/125"),
-		}
-		p := load(t, c)
+	forms(t, func(t *testing.T, c Config, p *Program) {
 		o := oracle{config: c}
 		rng := rand.New(rand.NewPCG(7, 2055))
 		var seen Counters
@@ -176,8 +181,7 @@ func TestFramesAgainstOracle(t *testing.T) {
 				t.Errorf("no frame took exit %v; the frames are not varied enough", e)
 			}
 		}
-		t.Log(fmt.Sprint(seen))
-	})
+	}, func(c *Config) { c.Exporters = prefixes("198.51.100.0/29", "2001:db8:1::/125") })
 }
 
 func randomFrame(rng *rand.Rand) frame {

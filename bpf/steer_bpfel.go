@@ -30,11 +30,6 @@ type steerPrefix6 struct {
 	Word [4]uint32
 }
 
-type steerTally struct {
-	_    structs.HostLayout
-	Exit [14]uint64
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -47,6 +42,7 @@ const (
 	steerMapXsks           = "xsks"
 	steerProgPortolanFrags = "portolan_frags"
 	steerProgPortolanSteer = "portolan_steer"
+	steerVarLengthHelper   = "length_helper"
 	steerVarMaxFrame       = "max_frame"
 )
 
@@ -112,7 +108,8 @@ type steerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerVariableSpecs struct {
-	MaxFrame *ebpf.VariableSpec `ebpf:"max_frame"`
+	LengthHelper *ebpf.VariableSpec `ebpf:"length_helper"`
+	MaxFrame     *ebpf.VariableSpec `ebpf:"max_frame"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -158,7 +155,8 @@ func (m *steerMaps) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerVariables struct {
-	MaxFrame *ebpf.Variable `ebpf:"max_frame"`
+	LengthHelper *ebpf.Variable `ebpf:"length_helper"`
+	MaxFrame     *ebpf.Variable `ebpf:"max_frame"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

@@ -30,8 +30,7 @@ func manyAddrs(from, n int) []netip.Addr {
 
 // The program's answer is that of Prefix.Contains, whatever list came before.
 func TestExporters(t *testing.T) {
-	forms(t, func(t *testing.T, c Config) {
-		p := load(t, c)
+	forms(t, func(t *testing.T, c Config, p *Program) {
 		senders := []netip.Addr{
 			peer4, peer6, netip.MustParseAddr("198.51.100.8"), netip.MustParseAddr("203.0.113.1"),
 			netip.MustParseAddr("2001:db8:1::8"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("::1"),
@@ -90,7 +89,7 @@ func TestExporters(t *testing.T) {
 }
 
 func TestPortsAndLocals(t *testing.T) {
-	p := load(t, Config{MaxFrame: 1792, Queues: 1})
+	p := loaded(t, Config{MaxFrame: 1792, Queues: 1})
 	export := func(to netip.Addr, port uint16) Exit {
 		t.Helper()
 		return runFrame(t, p, frame{from: pick(to.Is4(), peer4, peer6), to: to, port: port}.bytes())
@@ -127,7 +126,7 @@ func TestPortsAndLocals(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	p := load(t, testConfig())
+	p := loaded(t, testConfig())
 	for name, err := range map[string]error{
 		"port 0":               p.SetPorts([]uint16{80, 0}),
 		"no address":           p.SetLocals([]netip.Addr{{}}),
@@ -164,7 +163,7 @@ func TestRefusals(t *testing.T) {
 
 // A full table can be replaced by a full table that shares nothing with it.
 func TestReplaceAllLocals(t *testing.T) {
-	p := load(t, testConfig())
+	p := loaded(t, testConfig())
 	for round := range 3 {
 		addrs := manyAddrs(round*MaxLocals, MaxLocals)
 		if err := p.SetLocals(addrs); err != nil {
@@ -184,7 +183,7 @@ func TestReplaceAllLocals(t *testing.T) {
 // While all the lists change around it, an export that both the old and the new lists
 // take is taken every time.
 func TestChangesMissNothing(t *testing.T) {
-	p := load(t, testConfig())
+	p := loaded(t, testConfig())
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for i := 0; ; i++ {
