@@ -75,20 +75,48 @@ func (v *View) lookupLanes(addrs [][16]byte, out []Binding) {
 }
 
 // lookupLanes6 hashes all addresses and touches their home buckets before it
-// compares any.
+// compares any, and compares all before it loads a binding.
 func (s *Set) lookupLanes6(addrs [][16]byte, out []Binding, six []uint8) {
-	var home [lanes]uint64
+	var at [lanes]uint64 // home bucket, then slot
 	touched := uint64(0)
 	for j, i := range six {
-		home[j] = s.hash.sum(keyOf(&addrs[i])) >> s.shift
-		touched |= s.keys6[home[j]][0].lo
+		home := s.hash.sum(keyOf(&addrs[i])) >> s.shift
+		at[j&(lanes-1)] = home
+		touched |= s.keys6[home][0].lo
 	}
 	sink(touched)
+	m := 0
 	for j, i := range six {
-		if slot, ok := s.slot6(keyOf(&addrs[i]), home[j]); ok {
-			out[i] = s.bind6[slot]
+		k := keyOf(&addrs[i])
+		home := at[j&(lanes-1)]
+		slot, found := s.keys6[home].match(k)
+		if found == 0 && s.keys6[home][bucketSlots-1] != emptyKey {
+			var ok bool
+			if slot, ok = s.slot6(k, home); ok {
+				found = 1
+			}
+		} else {
+			slot += home * bucketSlots
 		}
+		six[m] = i
+		at[m] = slot
+		m += int(found)
 	}
+	for j, i := range six[:m] {
+		out[i] = s.bind6[at[j&(lanes-1)]]
+	}
+}
+
+// match compares all slots without a branch: which of them matches cannot be
+// predicted. It returns its number, and 1 if there is one.
+func (q *bucket) match(k key) (slot, found uint64) {
+	for j := range uint64(bucketSlots) {
+		d := q[j].hi ^ k.hi | q[j].lo ^ k.lo
+		same := 1 - (d|-d)>>63
+		found |= same
+		slot |= j & -same
+	}
+	return slot, found
 }
 
 // sink keeps the compiler from dropping loads made for their misses.
