@@ -10,6 +10,7 @@ import (
 	"math/bits"
 	"reflect"
 	"sync"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -114,13 +115,7 @@ func openOnce(c Config) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	saved := xdp.DefaultSocketFlags
-	xdp.DefaultSocketFlags = c.bindFlags()
-	lib, err := xdp.NewSocket(c.Ifindex, c.Queue, &xdp.SocketOptions{
-		NumFrames: c.Frames, FrameSize: c.FrameSize,
-		FillRingNumDescs: c.Frames, CompletionRingNumDescs: completions, RxRingNumDescs: c.Frames,
-	})
-	xdp.DefaultSocketFlags = saved
+	lib, err := c.newSocket()
 	if err != nil {
 		return nil, errors.Join(recoverErrno(err), unmapOrphans(before, rings))
 	}
@@ -130,6 +125,25 @@ func openOnce(c Config) (*Socket, error) {
 		return nil, errors.Join(err, unmapOrphans(before, rings))
 	}
 	return s, nil
+}
+
+// newSocket has the library open and bind a socket. A child process that
+// inherited the descriptor would keep the queue bound, so nothing is forked before
+// it is marked.
+func (c Config) newSocket() (*xdp.Socket, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	saved := xdp.DefaultSocketFlags
+	defer func() { xdp.DefaultSocketFlags = saved }()
+	xdp.DefaultSocketFlags = c.bindFlags()
+	lib, err := xdp.NewSocket(c.Ifindex, c.Queue, &xdp.SocketOptions{
+		NumFrames: c.Frames, FrameSize: c.FrameSize,
+		FillRingNumDescs: c.Frames, CompletionRingNumDescs: completions, RxRingNumDescs: c.Frames,
+	})
+	if err == nil {
+		unix.CloseOnExec(lib.FD())
+	}
+	return lib, err
 }
 
 // takeOver builds our view of a socket that the library has bound, and fills it.
@@ -159,7 +173,6 @@ func takeOver(c Config, lib *xdp.Socket, offsets unix.XDPMmapOffsets, rings ring
 	if s.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	unix.CloseOnExec(s.fd)
 	s.rings = []mapping{{fill, rings.fill}, {rx, rings.rx}, {compl, rings.completion}}
 	s.poll = [2]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.wakeFD), Events: unix.POLLIN}}
 	s.pool.init(lib.GetFrame(xdp.Desc{Len: uint32(c.Frames * c.FrameSize)}), c.FrameSize,

@@ -74,7 +74,7 @@ type Stats struct {
 	Refused  uint64 // descriptors that were not lent: duplicate, outside the UMEM, or a part of a longer packet
 
 	Dropped      uint64 // kernel: no free frame, or the frame was longer than MaxFrame
-	RingFull     uint64 // kernel: no room in the RX ring
+	RingFull     uint64 // kernel: no room in the RX ring; it has a slot for each frame, so this stays 0
 	FillEmpty    uint64 // kernel: it looked for a free frame and found none; in copy mode each is in Dropped too
 	InvalidDescs uint64 // kernel: addresses in the fill ring that it refused; no packet is lost by that
 }
@@ -92,7 +92,7 @@ type Socket struct {
 	rings []mapping
 	lib   *xdp.Socket
 
-	mu   sync.Mutex // guards what follows, and fd and wakeFD against Close
+	mu   sync.Mutex // guards what follows, and keeps Stats and Wake off descriptors that Close has closed
 	shut bool
 	last Stats // the kernel's part, as of Close
 }
@@ -107,8 +107,8 @@ func (s *Socket) Receive(limit int) Lease {
 	return l
 }
 
-// FD returns the descriptor that goes into an XSKMAP. It is not for polling or
-// closing.
+// FD returns the descriptor that goes into an XSKMAP, good until Close. It is
+// not for polling or closing.
 func (s *Socket) FD() int { return s.fd }
 
 // Mode returns the mode that the kernel says the socket is in.

@@ -132,6 +132,51 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 	}
 }
 
+// Cleaning up after a failed Open must not touch a socket that works.
+func TestFailedOpensBesideGoodOnes(t *testing.T) {
+	good, bad := newRig(t, 0), newRig(t, 0)
+	stop, failed := make(chan struct{}), make(chan int, 1)
+	go func() {
+		n := 0
+		defer func() { failed <- n }()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := bad.tryOpen(Config{Mode: Copy, Frames: 256, Queue: 99}); !errors.Is(err, unix.EINVAL) {
+				t.Errorf("error %v, want EINVAL", err)
+				return
+			}
+			n++
+		}
+	}()
+	for i := range uint64(10) {
+		s := good.open(t, Config{Mode: Copy, Frames: 256})
+		good.exchange(t, s, i)
+		must(t, good.xsks.Delete(uint32(0)))
+		must(t, s.Close())
+	}
+	close(stop)
+	if n := <-failed; n < 5 {
+		t.Errorf("only %d opens failed beside 10 good ones, too few to show anything", n)
+	}
+}
+
+// A child that inherited the descriptor would keep the queue bound.
+func TestDescriptorsAreNotInherited(t *testing.T) {
+	r := newRig(t, 0)
+	s := r.open(t, Config{Mode: Copy, Frames: 64})
+	for _, fd := range []int{s.FD(), s.wakeFD} {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		must(t, err)
+		if flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("descriptor %d survives exec", fd)
+		}
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	good := Config{Ifindex: 1, Mode: Copy, Frames: 64, FrameSize: 2048}
 	must(t, good.check())
@@ -157,10 +202,9 @@ func TestLinkDownAndUpAndGone(t *testing.T) {
 	r.exchange(t, s, 1)
 	for range 2 {
 		r.setLink(t, r.to, "vb", false)
-		began := time.Now()
 		waitFor(t, s, ErrLinkDown)
 		// Down already: it rests, but not for all of the second.
-		began = time.Now()
+		began := time.Now()
 		if err := s.Wait(time.Second); !errors.Is(err, ErrLinkDown) {
 			t.Fatalf("Wait while the link is down: %v, want ErrLinkDown", err)
 		}
