@@ -75,7 +75,7 @@ type Stats struct {
 
 	Dropped      uint64 // kernel: no free frame, or the frame was longer than MaxFrame
 	RingFull     uint64 // kernel: no room in the RX ring; it has a slot for each frame, so this stays 0
-	FillEmpty    uint64 // kernel: it looked for a free frame and found none; in copy mode each is in Dropped too
+	FillEmpty    uint64 // kernel: it looked for a free frame and found none; in copy mode each is in Dropped too, with zero-copy it is no number of packets
 	InvalidDescs uint64 // kernel: addresses in the fill ring that it refused; no packet is lost by that
 }
 
