@@ -111,7 +111,7 @@ func (s *Set) lookupLanes6(addrs [][16]byte, out []Binding, six []uint8) {
 // predicted. It returns its number, and 1 if there is one.
 func (q *bucket) match(k key) (slot, found uint64) {
 	for j := range uint64(bucketSlots) {
-		d := q[j].hi ^ k.hi | q[j].lo ^ k.lo
+		d := (q[j].hi ^ k.hi) | (q[j].lo ^ k.lo)
 		same := 1 - (d|-d)>>63
 		found |= same
 		slot |= j & -same

@@ -174,7 +174,10 @@ func (t *table6) arrange() error {
 		t.entries[i].hash = h.sum(t.entries[i].key)
 	}
 	slices.SortFunc(t.entries, func(a, b entry6) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo))
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo))
 	})
 	cursor, probe := uint64(0), uint64(0)
 	for i := range t.entries {

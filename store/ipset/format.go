@@ -101,9 +101,6 @@ func (k key) addr() netip.Addr {
 	return netip.AddrFrom16(a).Unmap()
 }
 
-// less orders keys; any fixed order will do.
-func (k key) less(o key) bool { return k.hi < o.hi || k.hi == o.hi && k.lo < o.lo }
-
 // hasher is a keyed multiply-and-fold hash of an address. Both words of the
 // key are unknown to whoever does not know the whole set, see seedOf.
 type hasher struct {

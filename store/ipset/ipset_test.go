@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func ip(s string) [16]byte { return netip.MustParseAddr(s).As16() }
@@ -133,5 +135,58 @@ func TestRemoveLeftovers(t *testing.T) {
 	left, _ := os.ReadDir(dir)
 	if len(left) != 2 || left[0].Name() != "ip.set" || left[1].Name() != "other.tmp" {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestDiskFull: a Write that runs out of space leaves the old file and nothing
+// else, and says why.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("needs root: mount a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	path := filepath.Join(dir, "ip.set")
+	if err := Write(path, small()); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, dense(100_000, 10)); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Write on a full disk: %v", err)
+	}
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if left, _ := os.ReadDir(dir); s.Len() != len(edges) || len(left) != 1 {
+		t.Errorf("%d addresses in %d files left", s.Len(), len(left))
+	}
+}
+
+// TestMatch: exactly the slot that holds the key, for keys that differ from it
+// in any single bit.
+func TestMatch(t *testing.T) {
+	k := keyOf(new(ip("2001:db8:5a5a:a5a5:ffff:0:1234:5678")))
+	for slot := range bucketSlots {
+		q := bucket{emptyKey, emptyKey, emptyKey, emptyKey}
+		q[slot] = k
+		if got, found := q.match(k); got != uint64(slot) || found != 1 {
+			t.Errorf("slot %d: %d %d", slot, got, found)
+		}
+		for bit := range 128 {
+			near := k
+			if bit < 64 {
+				near.hi ^= 1 << bit
+			} else {
+				near.lo ^= 1 << (bit - 64)
+			}
+			if _, found := q.match(near); found != 0 {
+				t.Fatalf("slot %d matches a key that differs in bit %d", slot, bit)
+			}
+		}
 	}
 }

@@ -266,6 +266,12 @@ func TestSwapUnderReaders(t *testing.T) {
 			}
 		})
 	}
+	wg.Go(func() { // a second writer, whose address the readers do not look at
+		for n := uint32(1); !stop.Load(); n++ {
+			live.Change([]Change{{Addr: ip("192.0.2.1"), Binding: Binding{0, n}, Remove: n%2 == 0}})
+			runtime.Gosched()
+		}
+	})
 	for gen := uint32(2); gen <= swaps; gen++ {
 		live.Swap(guarded(t, write(gen), &gone), nil)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Write makes path hold exactly these entries, or leaves it as it was: the file
@@ -18,37 +19,52 @@ import (
 // entries give the same bytes. An address given twice, or a binding whose
 // generation is 0, is an error that names the address.
 //
-// Beside the caller's slice it takes at most 40 bytes of memory per entry.
-// A process killed in the middle leaves a file for [RemoveLeftovers].
-func Write(path string, entries []Entry) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return fmt.Errorf("write the endpoint-IP set: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write the endpoint-IP set %s: %w", path, err), os.Remove(f.Name()))
-		}
-	}()
-	err = writeTo(f, entries)
+// Beside the caller's slice it takes at most 48 bytes of memory per entry. The
+// file has mode 0600. A process killed in the middle leaves a file beside path;
+// see [RemoveLeftovers].
+func Write(path string, entries []Entry) error {
+	temp, err := writeTemp(path, entries)
 	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil && temp != "" {
+		err = errors.Join(err, os.Remove(temp))
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write the endpoint-IP set %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeTemp returns the name of the file that it made, also if it failed later.
+func writeTemp(path string, entries []Entry) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+tempSuffix)
+	if err != nil {
+		return "", err
+	}
+	if err = writeTo(f, entries); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return f.Name(), errors.Join(err, f.Close())
 }
+
+const tempSuffix = ".tmp"
 
 // RemoveLeftovers deletes what a killed Write to path has left beside it. No
 // Write to the same path may be under way.
 func RemoveLeftovers(path string) error {
-	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.tmp"))
-	for _, name := range names {
-		err = errors.Join(err, os.Remove(name))
+	dir, base := filepath.Split(filepath.Clean(path))
+	if dir == "" {
+		dir = "."
+	}
+	files, err := os.ReadDir(dir)
+	for _, f := range files {
+		if name := f.Name(); strings.HasPrefix(name, base+".") && strings.HasSuffix(name, tempSuffix) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
+		}
 	}
 	return err
 }
