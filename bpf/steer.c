@@ -4,12 +4,14 @@
 /* steer.c redirects the flow exports that are addressed to this machine into
  * AF_XDP sockets and leaves every other packet alone.
  *
- * What is redirected bypasses the kernel's IP stack and its firewall, so
- * only a packet that the plain kernel path would have handed to our UDP port is:
- * the destination address is one of ours, there is nothing to reassemble, no
- * option to interpret, and the lengths of Ethernet, IP and UDP agree. Whoever
- * reads the socket may rely on that. Checksums are not verified here. A packet
- * in doubt passes: the UDP sockets behind the kernel are always open.
+ * What is redirected bypasses the kernel's IP stack and its firewall, so only a
+ * packet that is plainly for our UDP port is: the destination address is one
+ * of ours, there is nothing to reassemble, no option to interpret, and the lengths
+ * of Ethernet, IP and UDP agree. Whoever reads the socket may rely on that.
+ * Checksums are not verified here, and neither the destination MAC nor the VLAN is
+ * compared: on a port in promiscuous mode, a mirrored copy of an export to us is
+ * an export. A packet in doubt passes: the UDP sockets behind the kernel are
+ * always open.
  *
  * The order of the checks gives the counters their meaning. What cannot be UDP
  * to one of our addresses leaves first, so options, fragments and extension
