@@ -237,3 +237,24 @@ func TestDeletedDevice(t *testing.T) {
 		})
 	}
 }
+
+// Loopback has no native XDP: the next rung of the ladder must be told why.
+func TestNoNativeXDP(t *testing.T) {
+	needRoot(t)
+	const loopback = 1
+	ns := newNS(t)
+	p := loaded(t, testConfig())
+	err := ns.Do(func() error { return p.Attach(loopback, Native) })
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Fatalf("native: %v, want EOPNOTSUPP", err)
+	}
+	if err := ns.Do(func() error { return p.Attach(loopback, Generic) }); err != nil {
+		t.Errorf("generic: %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error("Close:", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error("Close once more:", err)
+	}
+}
