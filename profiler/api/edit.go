@@ -108,7 +108,7 @@ func importError(err error) error {
 		at := &cell{Row: e.Row, Column: e.Column}
 		details = append(details, &huma.ErrorDetail{Message: e.Message, Location: at.String(), Value: at})
 	}
-	detail := fmt.Sprintf("nothing was imported: the file has %s", plural(len(wrong.Errors)+wrong.More, "error"))
+	detail := fmt.Sprintf("nothing was imported: the file has %s", plural(uint64(len(wrong.Errors)+wrong.More), "error"))
 	if wrong.More > 0 {
 		detail += fmt.Sprintf(", of which the first %d are listed", len(wrong.Errors))
 	}

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -27,9 +28,9 @@ var Rungs = map[string]string{
 // lost, which is what the exporters' sequence numbers say.
 func (s *Status) sentence() string {
 	if s.Ledger.Datagrams.Received == 0 {
-		return "no datagrams since the start " + Ago(s.At.Sub(s.StartedAt)) + ", listening by " + s.receiving()
+		return "No datagrams in the " + span(max(0, s.At.Sub(s.StartedAt))) + " since the start, listening by " + s.receiving()
 	}
-	parts := []string{plural(s.Exporters, "exporter")}
+	parts := []string{plural(uint64(s.Exporters), "exporter")}
 	if s.Rate != nil {
 		parts = append(parts, SI(*s.Rate)+" records/s")
 	} else {
@@ -106,73 +107,85 @@ func (s *Status) receiving() string {
 // timeouts, their usual values are 15 s and 60 s).
 const silence = 5 * time.Minute
 
-// attention lists what somebody should look at: first what keeps the daemon
-// from working, then what is lost, then what yields nothing.
-func (s *Status) attention(healthy, ready error) []string {
-	var list []string
-	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+// gapsOf is the share of flows lost on the way, one in so many, from which on
+// somebody should look.
+const gapsOf = 1000
+
+// urgent lists what somebody should do something about: first what keeps the
+// daemon from working, then what is lost, then what yields nothing.
+func (s *Status) urgent(healthy, ready error) []string {
+	var list remarks
 	if healthy != nil {
-		add("Not healthy: %s. Restart the daemon once the cause is gone.", oneLine(healthy.Error()))
+		list.add("Not healthy: %s. Restart the daemon once the cause is gone.", oneLine(healthy.Error()))
 	}
 	if ready != nil {
-		add("Not ready: %s.", oneLine(ready.Error()))
+		list.add("Not ready: %s.", oneLine(ready.Error()))
 	}
 	for i := range s.ReceivePath {
-		p := &s.ReceivePath[i]
-		if p.State != "up" {
-			add("%s is %s: %s.", Source(p), p.State, strings.TrimSuffix(p.Reason, "."))
+		if p := &s.ReceivePath[i]; p.State != "up" {
+			list.add("%s is %s: %s.", Source(p), p.State, strings.TrimSuffix(p.Reason, "."))
 		}
 	}
 	if l := s.Ledger.Posts.Lost; sum(l) > 0 {
-		add("%s not posted since the start (%s).", plural(int(sum(l)), "observation"), reasons(l))
+		list.add("%s not posted since the start (%s).", plural(sum(l), "observation"), reasons(l))
 	}
 	if n := s.Ledger.Sides.Dropped["table_full"]; n > 0 {
-		add("%s found no place in the table of posted pairs.", plural(int(n), "side"))
+		list.add("%s found no place in the table of posted pairs.", plural(n, "side"))
 	}
 	if sum(s.RingDrops) > 0 {
-		add("The kernel dropped packets that it could not deliver (%s).", reasons(s.RingDrops))
+		list.add("The kernel dropped packets that it could not deliver (%s).", reasons(s.RingDrops))
 	}
-	if s.LostByGaps > 0 {
-		add("The exporters' sequence numbers say that %s never arrived.", plural(int(s.LostByGaps), "flow"))
+	if s.LostByGaps > 0 && s.LostByGaps >= s.Ledger.Records/gapsOf {
+		list.add("The exporters' sequence numbers say that %s never arrived.", plural(s.LostByGaps, "flow"))
 	}
-	if d := s.Ledger.Datagrams.Dropped; sum(d) > 0 {
-		add("%s could not be decoded (%s).", plural(int(sum(d)), "datagram"), reasons(d))
+	s.silent(&list)
+	switch l := &s.Ledger; {
+	case s.Endpoints == 0:
+		list.add("No endpoints are known, so every flow is external. Import some: portolan endpoints import FILE.csv")
+	case l.Records > 0 && l.Sides.External == 2*l.Records:
+		list.add("No record touches a known endpoint. Compare the flows' addresses (portolan decode) with those of portolan endpoints list.")
 	}
-	if p := s.Ledger.Problems; sum(p) > 0 {
-		add("Decoded datagrams had something wrong in them (%s).", reasons(p))
-	}
-	return s.quiet(list)
+	return list
 }
 
-// quiet adds who has stopped sending, and why nothing is learned.
-func (s *Status) quiet(list []string) []string {
-	silent := 0
+// silent adds who has stopped sending.
+func (s *Status) silent(list *remarks) {
 	var since time.Time
 	var who string
+	n := 0
 	for i := range s.Streams {
 		e := &s.Streams[i]
 		if e.LastSeen.IsZero() || e.Others || s.At.Sub(e.LastSeen) < silence {
 			continue
 		}
-		if silent++; since.IsZero() || e.LastSeen.After(since) {
+		if n++; e.LastSeen.After(since) {
 			since, who = e.LastSeen, e.Address
 		}
 	}
 	switch {
-	case silent == 1:
-		list = append(list, fmt.Sprintf("Exporter %s has sent nothing for %s.", who, span(s.At.Sub(since))))
-	case silent > 1:
-		list = append(list, fmt.Sprintf("%d exporters have sent nothing for over %s; the latest to fall silent is %s.", silent, span(silence), who))
+	case n == 1:
+		list.add("Exporter %s has sent nothing for %s.", who, span(s.At.Sub(since)))
+	case n > 1:
+		list.add("%d exporters have sent nothing for over %s; the latest to fall silent is %s.", n, span(silence), who)
 	}
-	l := &s.Ledger
-	switch {
-	case s.Endpoints == 0:
-		list = append(list, "No endpoints are known, so every flow is external. Import some: portolan endpoints import FILE.csv")
-	case l.Records > 0 && l.Sides.External == 2*l.Records:
-		list = append(list, "No record touches a known endpoint. Compare the flows' addresses (portolan decode) with those of portolan endpoints list.")
+}
+
+// remarks lists what is worth knowing and may well be somebody else's doing: a
+// stray datagram on an open port is no reason for an alarm.
+func (s *Status) remarks() []string {
+	var list remarks
+	if d := s.Ledger.Datagrams.Dropped; sum(d) > 0 {
+		list.add("%s could not be decoded (%s).", plural(sum(d), "datagram"), reasons(d))
+	}
+	if p := s.Ledger.Problems; sum(p) > 0 {
+		list.add("Decoded datagrams had something wrong in them (%s).", reasons(p))
 	}
 	return list
 }
+
+type remarks []string
+
+func (r *remarks) add(format string, args ...any) { *r = append(*r, fmt.Sprintf(format, args...)) }
 
 // Source names a receive path for people.
 func Source(p *ingest.ReceivePath) string {
@@ -189,19 +202,12 @@ func Source(p *ingest.ReceivePath) string {
 
 // reasons is "queue_full 3, stale 1", the largest first.
 func reasons(m map[string]uint64) string {
-	names := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
-		if m[a] != m[b] {
-			if m[a] > m[b] {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a, b)
-	})
-	parts := make([]string, 0, len(names))
-	for _, n := range names {
+	var parts []string
+	for _, n := range slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(m[b], m[a]), strings.Compare(a, b))
+	}) {
 		if m[n] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %s", n, SI(float64(m[n]))))
+			parts = append(parts, n+" "+SI(float64(m[n])))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -214,7 +220,7 @@ func sum(m map[string]uint64) (n uint64) {
 	return n
 }
 
-func plural(n int, what string) string {
+func plural(n uint64, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
@@ -222,7 +228,7 @@ func plural(n int, what string) string {
 }
 
 // SI is a count or a rate for people: whole below 10,000, else with three
-// significant digits at most and a prefix. 84210 is "84.2 k".
+// significant digits at most and a prefix: 84210 is "84.2 k", 84000 "84 k".
 func SI(v float64) string {
 	if v < 9_999.5 {
 		if v > 0 && v < 10 && v != math.Trunc(v) {
@@ -241,7 +247,11 @@ func SI(v float64) string {
 		} else if v < 99.95 {
 			digits = 1
 		}
-		return strconv.FormatFloat(v, 'f', digits, 64) + " " + p
+		number := strconv.FormatFloat(v, 'f', digits, 64)
+		if digits > 0 {
+			number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
+		}
+		return number + " " + p
 	}
 	return ""
 }

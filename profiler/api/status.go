@@ -12,8 +12,8 @@ import (
 // Status is how the daemon is, as `portolan status`, the API and the page show
 // it.
 type Status struct {
-	// Sentence says it in one line, Attention what somebody should look at, the
-	// most urgent first.
+	// Sentence says it in one line. Attention is what somebody should look at:
+	// first what is urgent, then remarks.
 	Sentence  string    `json:"sentence" doc:"How the daemon is, in one line"`
 	Attention []string  `json:"attention,omitempty" doc:"What needs somebody's attention, most urgent first"`
 	Version   string    `json:"version"`
@@ -31,6 +31,8 @@ type Status struct {
 	Interval string   `json:"interval" doc:"The reprofile interval, as Go prints durations"`
 	Ports    string   `json:"ports" enum:"all,inferred"`
 
+	// Urgent is how many of Attention are.
+	Urgent int `json:"-"`
 	// Streams are the exporters themselves, from the same snapshot.
 	Streams []ingest.Exporter `json:"-"`
 	// LostByGaps and RingDrops are the sensor's, from the same snapshot.
@@ -47,7 +49,7 @@ func (s *Server) Status() Status {
 	st := Status{
 		Version:     s.Version,
 		StartedAt:   s.Started.UTC(),
-		Uptime:      now.Sub(s.Started).Seconds(),
+		Uptime:      now.Sub(s.Started).Round(time.Millisecond).Seconds(),
 		Ledger:      in.Ledger,
 		ReceivePath: in.Paths,
 		Endpoints:   int(s.Repository.Counts().Endpoints),
@@ -66,7 +68,9 @@ func (s *Server) Status() Status {
 	}
 	noNull(&st.Ledger)
 	st.Sentence = st.sentence()
-	st.Attention = st.attention(s.Healthy(), s.Ready())
+	st.Attention = st.urgent(s.Healthy(), s.Ready())
+	st.Urgent = len(st.Attention)
+	st.Attention = append(st.Attention, st.remarks()...)
 	return st
 }
 
