@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portolan/portolan/profiler"
+)
+
+// shownPorts is how many ports of an endpoint a line lists.
+const shownPorts = 20
+
+// writeReplay is the result for people.
+func writeReplay(w io.Writer, r *replayResult) error {
+	fmt.Fprint(w, amount(uint64(r.files), "file"))
+	if !r.first.IsZero() {
+		fmt.Fprintf(w, ", flow exports from %s to %s", r.first.Format(time.RFC3339), r.last.Format(time.RFC3339))
+	}
+	if r.skipped > 0 {
+		fmt.Fprintf(w, "; %s no flow export", amount(r.skipped, "other UDP datagram"))
+	}
+	fmt.Fprint(w, "\n\n")
+	writeBooks(w, &r.Ledger)
+	if len(r.Exporters) > 0 {
+		fmt.Fprintln(w)
+		t := newTable(w)
+		t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)")
+		for _, e := range r.Exporters {
+			name := e.Address
+			switch {
+			case e.Others:
+				name = "all others"
+			case name == "":
+				name = "-" // a file without addresses
+			}
+			t.row(name, e.Domain, e.Version, e.Datagrams, e.Records, e.Lost)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if len(r.Endpoints) > 0 {
+		fmt.Fprintln(w)
+		t := newTable(w)
+		t.row("ENDPOINT", "ADDRESSES", "HOSTNAME", "LISTENING", "CONTACTED")
+		for i := range r.Endpoints {
+			e := &r.Endpoints[i]
+			var addresses []string
+			for _, a := range e.Addresses {
+				addresses = append(addresses, a.String())
+			}
+			t.row(e.ID, orDash(strings.Join(addresses, " ")), orDash(e.Hostname), portsOf(e.Listening), portsOf(e.Contacted))
+		}
+		return t.Flush()
+	}
+	return nil
+}
+
+// portsOf names the ports as "tcp/22 tcp/443 udp/53", and how many more there are.
+func portsOf(ports []profiler.Port) string {
+	var b strings.Builder
+	for i, p := range ports {
+		if i == shownPorts {
+			fmt.Fprintf(&b, " and %d more", len(ports)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(p.Proto + "/" + strconv.Itoa(int(p.Port)))
+	}
+	return orDash(b.String())
+}
+
+// orDash keeps a column from being empty.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
