@@ -23,6 +23,7 @@ static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 #define MAX_RECORDS 30
 #define GOLDEN 0x9e3779b97f4a7c15ULL
 
+/* Nothing is packed: what is naturally aligned is written in one piece. */
 struct v5_header {
 	__be16 version;
 	__be16 count;
@@ -32,36 +33,44 @@ struct v5_header {
 	__be32 sequence;
 	__be16 engine;
 	__be16 sampling;
-} __attribute__((packed));
+};
 
 struct v5_record {
 	__be32 src;
 	__be32 dst;
-	__u8 constant[24];
+	__be32 next_hop;
+	__be16 in_if;
+	__be16 out_if;
+	__be32 packets;
+	__be32 bytes;
+	__be32 first;
+	__be32 last;
 	__be16 src_port;
 	__be16 dst_port;
 	__u8 pad;
 	__u8 tcp_flags;
 	__u8 proto;
 	__u8 rest[9];
-} __attribute__((packed));
+};
 
-/* The workload: what newPlan in workload.go derives from a Workload. */
-volatile const __u64 seed = 0;
-volatile const __u32 records = 0;
-volatile const __u32 internal_base = 0;
-volatile const __u32 internal_count = 0;
-volatile const __u32 external_base = 0;
-volatile const __u32 external_count = 0;
-volatile const __u32 none_below = 0; /* of 65536 */
-volatile const __u32 one_below = 0;
-volatile const __u32 service_first = 0;
-volatile const __u32 service_count = 0;
-volatile const __u32 client_first = 0;
-volatile const __u32 client_count = 0;
+/* The workload, as newPlan in workload.go derives it. */
+struct plan {
+	__u64 seed;
+	__u32 records; /* per datagram */
+	__u32 internal_base;
+	__u32 internal_count;
+	__u32 external_base;
+	__u32 external_count;
+	__u32 none_below; /* of 65536 */
+	__u32 one_below;
+	__u32 service_base;
+	__u32 service_count;
+	__u32 client_base;
+	__u32 client_count;
+	__u32 ifindex; /* of the device to send through */
+};
 
-/* The device to send through. */
-volatile const __u32 ifindex = 0;
+volatile const struct plan plan = {};
 
 /* Written by the caller between runs only. */
 struct control {
@@ -95,40 +104,51 @@ static __always_inline __u32 scale16(__u64 bits, __u32 n)
 	return (bits & 0xffff) * n >> 16;
 }
 
-/* Exchanges are made by arithmetic: BPF has no conditional move, and branches on
- * random bits would be mispredicted half of the time.
+/* Both sides are exchanged by rotation: BPF has no conditional move, and branches on
+ * random bits would be mispredicted half of the time. A bit of the hash is worth
+ * half the width of what it rotates.
  */
-static __always_inline void fill(struct v5_record *r, __u64 number)
+static __always_inline __u64 rotate64(__u64 x, __u64 bit)
 {
-	__u64 a = mix(seed + number * GOLDEN);
+	bit = (bit & 1) << 5;
+	return x << bit | x >> (-bit & 63);
+}
+
+static __always_inline __u32 rotate32(__u32 x, __u64 bit)
+{
+	bit = (bit & 1) << 4;
+	return x << bit | x >> (-bit & 31);
+}
+
+static __always_inline void fill(struct v5_record *r, __u64 state)
+{
+	__u64 a = mix(state);
 	__u64 b = mix(a + GOLDEN);
 
 	__u32 draw = a & 0xffff;
 	__u32 one, other;
-	__u32 i = scale32(a >> 32, internal_count);
-	if (draw < none_below)
-		one = external_base + scale32(a >> 32, external_count);
+	if (draw < plan.none_below)
+		one = plan.external_base + scale32(a >> 32, plan.external_count);
 	else
-		one = internal_base + i;
-	if (draw < one_below) {
-		other = external_base + scale32(b, external_count);
+		one = plan.internal_base + scale32(a >> 32, plan.internal_count);
+	if (draw < plan.one_below) {
+		other = plan.external_base + scale32(b, plan.external_count);
 	} else {
 		/* Another endpoint than the first, so that no flow goes to itself. */
-		__u32 j = i + 1 + scale32(b, internal_count - 1);
-		other = internal_base + (j >= internal_count ? j - internal_count : j);
+		__u32 n = plan.internal_count;
+		__u32 j = scale32(a >> 32, n) + 1 + scale32(b, n - 1);
+		other = plan.internal_base + (j >= n ? j - n : j);
 	}
-	__u32 swap = (one ^ other) & -(__u32)(a >> 16 & 1);
-	__u32 server = one ^ swap, client = other ^ swap;
-	__u32 service = service_first + scale16(b >> 32, service_count);
-	__u32 port = client_first + scale16(b >> 48, client_count);
+	/* Client and server; either may be the one. Then source and destination. */
+	__u64 addresses = rotate64((__u64)other << 32 | one, (a >> 16) + (a >> 17));
+	__u32 ports = plan.service_base + scale16(b >> 32, plan.service_count);
+	ports |= (plan.client_base + scale16(b >> 48, plan.client_count)) << 16;
+	ports = rotate32(ports, a >> 17);
 
-	__u32 answer = -(__u32)(a >> 17 & 1);
-	swap = (server ^ client) & answer;
-	r->src = bpf_htonl(client ^ swap);
-	r->dst = bpf_htonl(server ^ swap);
-	swap = (service ^ port) & answer;
-	r->src_port = bpf_htons((__u16)(port ^ swap));
-	r->dst_port = bpf_htons((__u16)(service ^ swap));
+	r->src = bpf_htonl((__u32)(addresses >> 32));
+	r->dst = bpf_htonl((__u32)addresses);
+	r->src_port = bpf_htons((__u16)(ports >> 16));
+	r->dst_port = bpf_htons((__u16)ports);
 	__u32 is_tcp = (a >> 18 & 3) != 0;
 	r->proto = IPPROTO_UDP - 11 * is_tcp;
 	r->tcp_flags = 0x1b * is_tcp;
@@ -146,17 +166,20 @@ int portolan_live(struct xdp_md *ctx)
 	struct v5_header *h = (void *)(long)ctx->data + sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr);
 	if ((void *)(h + 1) > end)
 		return XDP_ABORTED;
+	__u32 records = plan.records;
 	__u64 number = c->next * records;
 	h->sequence = bpf_htonl((__u32)number);
+	__u64 state = plan.seed + number * GOLDEN;
 	struct v5_record *r = (void *)(h + 1);
 	for (__u32 i = 0; i < MAX_RECORDS; i++) {
 		if (i >= records || (void *)(r + 1) > end)
 			break;
-		fill(r, number + i);
+		fill(r, state);
+		state += GOLDEN;
 		r++;
 	}
 	c->next++;
-	return bpf_redirect(ifindex, 0);
+	return bpf_redirect(plan.ifindex, 0);
 }
 
 char __license[] SEC("license") = "Dual MIT/GPL";

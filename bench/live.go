@@ -39,12 +39,15 @@ type LiveConfig struct {
 // end of a veth pair. It floods, so it is kept from real networks.
 var ErrNotVeth = errors.New("not a veth device")
 
+// ErrNotTaken means that frames of a Live generator vanished in the device.
+var ErrNotTaken = errors.New("the other end of the veth pair does not take live frames: turn generic receive offload on there (ethtool -K DEVICE gro on), or attach a native XDP program")
+
 // Live sends frames from inside the kernel, some million per second and CPU. The
 // frames bypass the sending namespace's IP stack and have a UDP checksum of 0.
 //
-// The other end must have its receive interrupt on: a native XDP program, or
+// The other end must have its receive interrupt (NAPI) on: by a native XDP program, or
 // generic receive offload, as a Rig's receiver has. Otherwise the device
-// drops every frame, and counts it.
+// drops every frame and counts it nowhere; Run then returns ErrNotTaken.
 type Live struct {
 	config  LiveConfig
 	plan    *plan
@@ -109,24 +112,23 @@ func (l *Live) load(ifindex int) error {
 		return err
 	}
 	p := l.plan
-	for name, value := range map[string]any{
-		liveVarSeed:          p.Seed,
-		liveVarRecords:       uint32(p.Records),
-		liveVarInternalBase:  p.internal,
-		liveVarInternalCount: p.internalCount,
-		liveVarExternalBase:  p.external,
-		liveVarExternalCount: p.externalCount,
-		liveVarNoneBelow:     p.noneBelow,
-		liveVarOneBelow:      p.oneBelow,
-		liveVarServiceFirst:  uint32(p.ServicePort),
-		liveVarServiceCount:  uint32(p.Services),
-		liveVarClientFirst:   uint32(p.ClientPort),
-		liveVarClientCount:   uint32(p.Clients),
-		liveVarIfindex:       uint32(ifindex),
-	} {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
+	err = spec.Variables[liveVarPlan].Set(livePlan{
+		Seed:          p.Seed,
+		Records:       uint32(p.Records),
+		InternalBase:  p.internal,
+		InternalCount: p.internalCount,
+		ExternalBase:  p.external,
+		ExternalCount: p.externalCount,
+		NoneBelow:     p.noneBelow,
+		OneBelow:      p.oneBelow,
+		ServiceBase:   uint32(p.ServicePort),
+		ServiceCount:  uint32(p.Services),
+		ClientBase:    uint32(p.ClientPort),
+		ClientCount:   uint32(p.Clients),
+		Ifindex:       uint32(ifindex),
+	})
+	if err != nil {
+		return fmt.Errorf("set %s: %w", liveVarPlan, err)
 	}
 	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
 		return err
@@ -152,16 +154,25 @@ func (l *Live) Run(ctx context.Context, load Load) (Result, error) {
 		return Result{}, err
 	}
 	err = l.thread(func() error {
+		before, err := l.taken()
+		if err != nil {
+			return err
+		}
 		for {
 			n := pace.wait(ctx, livePiece)
 			if n == 0 {
-				return ctx.Err()
+				break
 			}
 			if err := l.send(first+pace.sent, n); err != nil {
 				return err
 			}
 			pace.done(n)
 		}
+		after, err := l.taken()
+		if err == nil && after-before < pace.sent {
+			err = fmt.Errorf("%d of %d frames vanished in %s: %w", pace.sent-(after-before), pace.sent, l.config.Interface, ErrNotTaken)
+		}
+		return errors.Join(err, ctx.Err())
 	})
 	next, readErr := l.Sent()
 	sent := next - first
@@ -184,6 +195,14 @@ func (l *Live) thread(fn func() error) error {
 		})
 	}()
 	return <-done
+}
+
+// taken is how many frames the device has handed to the other end, or has dropped
+// because its ring was full. It is called in the device's namespace.
+func (l *Live) taken() (uint64, error) {
+	driver, err := driverCounters(l.config.Interface)
+	d := Device{Driver: driver}
+	return d.Queues("tx", "xdp_xmit") + d.Queues("tx", "xdp_xmit_errors"), err
 }
 
 // pin lets the calling thread run on some CPUs only.

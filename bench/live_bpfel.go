@@ -19,25 +19,30 @@ type liveControl struct {
 	Limit uint64
 }
 
+type livePlan struct {
+	_             structs.HostLayout
+	Seed          uint64
+	Records       uint32
+	InternalBase  uint32
+	InternalCount uint32
+	ExternalBase  uint32
+	ExternalCount uint32
+	NoneBelow     uint32
+	OneBelow      uint32
+	ServiceBase   uint32
+	ServiceCount  uint32
+	ClientBase    uint32
+	ClientCount   uint32
+	Ifindex       uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	liveMapControls      = "controls"
 	liveProgPortolanLive = "portolan_live"
-	liveVarClientCount   = "client_count"
-	liveVarClientFirst   = "client_first"
-	liveVarExternalBase  = "external_base"
-	liveVarExternalCount = "external_count"
-	liveVarIfindex       = "ifindex"
-	liveVarInternalBase  = "internal_base"
-	liveVarInternalCount = "internal_count"
-	liveVarNoneBelow     = "none_below"
-	liveVarOneBelow      = "one_below"
-	liveVarRecords       = "records"
-	liveVarSeed          = "seed"
-	liveVarServiceCount  = "service_count"
-	liveVarServiceFirst  = "service_first"
+	liveVarPlan          = "plan"
 )
 
 // loadLive returns the embedded CollectionSpec for live.
@@ -96,19 +101,7 @@ type liveMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type liveVariableSpecs struct {
-	ClientCount   *ebpf.VariableSpec `ebpf:"client_count"`
-	ClientFirst   *ebpf.VariableSpec `ebpf:"client_first"`
-	ExternalBase  *ebpf.VariableSpec `ebpf:"external_base"`
-	ExternalCount *ebpf.VariableSpec `ebpf:"external_count"`
-	Ifindex       *ebpf.VariableSpec `ebpf:"ifindex"`
-	InternalBase  *ebpf.VariableSpec `ebpf:"internal_base"`
-	InternalCount *ebpf.VariableSpec `ebpf:"internal_count"`
-	NoneBelow     *ebpf.VariableSpec `ebpf:"none_below"`
-	OneBelow      *ebpf.VariableSpec `ebpf:"one_below"`
-	Records       *ebpf.VariableSpec `ebpf:"records"`
-	Seed          *ebpf.VariableSpec `ebpf:"seed"`
-	ServiceCount  *ebpf.VariableSpec `ebpf:"service_count"`
-	ServiceFirst  *ebpf.VariableSpec `ebpf:"service_first"`
+	Plan *ebpf.VariableSpec `ebpf:"plan"`
 }
 
 // liveObjects contains all objects after they have been loaded into the kernel.
@@ -144,19 +137,7 @@ func (m *liveMaps) Close() error {
 //
 // It can be passed to loadLiveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type liveVariables struct {
-	ClientCount   *ebpf.Variable `ebpf:"client_count"`
-	ClientFirst   *ebpf.Variable `ebpf:"client_first"`
-	ExternalBase  *ebpf.Variable `ebpf:"external_base"`
-	ExternalCount *ebpf.Variable `ebpf:"external_count"`
-	Ifindex       *ebpf.Variable `ebpf:"ifindex"`
-	InternalBase  *ebpf.Variable `ebpf:"internal_base"`
-	InternalCount *ebpf.Variable `ebpf:"internal_count"`
-	NoneBelow     *ebpf.Variable `ebpf:"none_below"`
-	OneBelow      *ebpf.Variable `ebpf:"one_below"`
-	Records       *ebpf.Variable `ebpf:"records"`
-	Seed          *ebpf.Variable `ebpf:"seed"`
-	ServiceCount  *ebpf.Variable `ebpf:"service_count"`
-	ServiceFirst  *ebpf.Variable `ebpf:"service_first"`
+	Plan *ebpf.Variable `ebpf:"plan"`
 }
 
 // livePrograms contains all programs after they have been loaded into the kernel.

@@ -93,18 +93,28 @@ func findQuota(id int, thread bool) (*Quota, error) {
 	if _, err := os.Stat(home); err != nil {
 		home = mount // in a container, where the path is the host's
 	}
-	name := fmt.Sprintf("portolan-bench-%d-%d", os.Getpid(), id)
-	if !v2 {
-		tasks := "cgroup.procs"
-		if thread {
-			tasks = "tasks"
-		}
-		return &Quota{group: filepath.Join(home, name), home: home, tasks: tasks, id: id, limits: limitsV1}, nil
+	if v2 {
+		return quotaV2(mount, home, id, thread)
 	}
+	return quotaV1(home, id, thread), nil
+}
+
+func groupName(id int) string { return fmt.Sprintf("portolan-bench-%d-%d", os.Getpid(), id) }
+
+func quotaV1(home string, id int, thread bool) *Quota {
+	tasks := "cgroup.procs"
+	if thread {
+		tasks = "tasks"
+	}
+	return &Quota{group: filepath.Join(home, groupName(id)), home: home, tasks: tasks, id: id, limits: limitsV1}
+}
+
+func quotaV2(mount, home string, id int, thread bool) (*Quota, error) {
 	if thread {
 		return nil, fmt.Errorf("%w: version 2 of the cpu controller cannot move one thread only; limit the process", ErrNoQuota)
 	}
-	// A group with processes in it has no children with a controller, except for the root: go beside it.
+	// But for the root, a group with processes in it cannot have children with a
+	// controller: go beside it.
 	parent := home
 	if home != mount {
 		parent = filepath.Dir(home)
@@ -113,7 +123,7 @@ func findQuota(id int, thread bool) (*Quota, error) {
 	if err != nil || !slices.Contains(strings.Fields(string(on)), "cpu") {
 		return nil, fmt.Errorf("%w: the cpu controller is not on in %s/cgroup.subtree_control", ErrNoQuota, parent)
 	}
-	return &Quota{group: filepath.Join(parent, name), home: home, tasks: "cgroup.procs", id: id, limits: limitsV2}, nil
+	return &Quota{group: filepath.Join(parent, groupName(id)), home: home, tasks: "cgroup.procs", id: id, limits: limitsV2}, nil
 }
 
 func limitsV1(cpus float64) map[string]string {

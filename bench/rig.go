@@ -9,16 +9,21 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/portolan/portolan/netns"
 )
 
-// RigConfig describes a Rig. The zero value is one queue and the kernel's MTU.
+// RigConfig describes a Rig. The zero value is one queue, the kernel's MTU and
+// IPv4 only.
 type RigConfig struct {
 	Queues int // of each end, 0 means 1
 	MTU    int // bytes, 0 means 1500
+	// IPv6 leaves it on. Its multicast reports then cross the pair unasked,
+	// and Counters have a few frames more than were sent.
+	IPv6 bool
 }
 
 // Rig is two network namespaces of our own with a veth pair between them: one
@@ -57,6 +62,11 @@ func NewRig(c RigConfig) (_ *Rig, err error) {
 	if r.Receiver.NS, err = netns.New(); err != nil {
 		return nil, err
 	}
+	if !c.IPv6 {
+		if err := errors.Join(r.Sender.NS.Do(noIPv6), r.Receiver.NS.Do(noIPv6)); err != nil {
+			return nil, err
+		}
+	}
 	err = netns.Veth(r.Sender.NS, r.Sender.Device, r.Receiver.NS, r.Receiver.Device, netns.VethOptions{
 		AddrA:  []netip.Prefix{netip.PrefixFrom(r.Sender.Addr, 24)},
 		AddrB:  []netip.Prefix{netip.PrefixFrom(r.Receiver.Addr, 24)},
@@ -73,6 +83,15 @@ func NewRig(c RigConfig) (_ *Rig, err error) {
 		return nil, err
 	}
 	return r, r.Receiver.NS.Do(func() error { return receiveOffload(r.Receiver.Device, true) })
+}
+
+// noIPv6 keeps IPv6 off the devices that are yet to come to the namespace.
+func noIPv6() error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a kernel without it
+	}
+	return err
 }
 
 // look fills in what the kernel chose.
