@@ -118,6 +118,27 @@ func TestLostCountsOnce(t *testing.T) {
 		})
 		checkLost(t, r, frames, frames)
 	})
+	t.Run("ring full", func(t *testing.T) {
+		// A receiver of its own thread that takes its time over each frame.
+		r := newRig(t, RigConfig{ThreadedNAPI: true})
+		attach(t, r, asm.Instructions{
+			asm.Mov.Imm(asm.R1, 10_000),
+			asm.Add.Imm(asm.R1, -1).WithSymbol("turn"),
+			asm.JNE.Imm(asm.R1, 0, "turn"),
+			asm.Mov.Imm(asm.R0, xdpDrop), asm.Return(),
+		})
+		g, err := NewLive(r.Live(Mix(), port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		before := counters(t, r)
+		run(t, g, Load{Count: 20 * frames})
+		c := settled(t, r, before, 20*frames)
+		if c.Discarded() == 0 || c.Lost() == 0 || c.Lost()+c.Discarded() != 20*frames {
+			t.Errorf("%d lost and %d discarded of %d: %+v", c.Lost(), c.Discarded(), 20*frames, c)
+		}
+	})
 	t.Run("nothing is lost", func(t *testing.T) {
 		r := newRig(t, RigConfig{Queues: 2})
 		attach(t, r, asm.Instructions{asm.Mov.Imm(asm.R0, xdpDrop), asm.Return()})
