@@ -28,6 +28,12 @@ type Load struct {
 // maxRate is far beyond what one sender reaches, and keeps intervals above zero.
 const maxRate = 100_000_000
 
+// Check tells what is wrong with a Load, nil if nothing is.
+func (l Load) Check() error {
+	_, err := l.check()
+	return err
+}
+
 func (l Load) check() (Load, error) {
 	if l.Duration == 0 {
 		l.Duration = MaxDuration

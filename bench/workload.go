@@ -78,6 +78,12 @@ type plan struct {
 	noneBelow, oneBelow          uint32 // of shareUnit
 }
 
+// Check tells what is wrong with a Workload, nil if nothing is.
+func (w Workload) Check() error {
+	_, err := newPlan(w)
+	return err
+}
+
 func newPlan(w Workload) (*plan, error) {
 	w = w.withDefaults()
 	if err := w.check(); err != nil {
