@@ -21,7 +21,7 @@ type memorySink struct {
 	mu       sync.Mutex
 	interval time.Duration
 	last     map[profiler.Observation]int64
-	posts    []profiler.Observation                      // everything that was offered, in order
+	posts    []profiler.Observation                        // everything that was offered, in order
 	answer   func(o profiler.Observation) profiler.Outcome // overrides, where not Unanswered
 	fail     func() error
 }

@@ -45,7 +45,7 @@ func TestEverySideHasOneFate(t *testing.T) {
 	o := newOffline(t, Config{Set: setOf(t, "10.0.0.1", "10.0.0.2"), Sink: sink})
 	icmp := flow.Record{Src: addr("10.0.0.1"), Dst: addr("8.8.8.8"), DstPort: 0x0800, Proto: 1}
 	feed(t, o, day, v5(0, day,
-		tcp("10.0.0.1", 40000, "10.0.0.2", 443),  // two observations
+		tcp("10.0.0.1", 40000, "10.0.0.2", 443),    // two observations
 		tcp("10.0.0.1", 40000, "198.51.100.7", 80), // a duplicate and an external
 		tcp("203.0.113.1", 53, "198.51.100.7", 80), // two externals
 		tcp("10.0.0.2", 0, "8.8.8.8", 53),          // no port, external

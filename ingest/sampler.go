@@ -12,15 +12,15 @@ const linesPerSecond = 50
 // many it kept back, so that the next line can say how many it stands for. It
 // belongs to one goroutine.
 type sampler struct {
-	second  int64
+	until   int64 // when the current second ends, Unix nanoseconds
 	left    int
 	skipped uint64
 }
 
 // allow asks for a line at now, Unix nanoseconds.
 func (s *sampler) allow(now int64) (standsFor uint64, ok bool) {
-	if second := now / int64(time.Second); second != s.second {
-		s.second, s.left = second, linesPerSecond
+	if now >= s.until {
+		s.until, s.left = now+int64(time.Second), linesPerSecond
 	}
 	if s.left == 0 {
 		s.skipped++
