@@ -129,14 +129,15 @@ func (f *replayFlags) replay() (*replay, error) {
 type replay struct {
 	interval time.Duration
 	internal []netip.Prefix
-	rows     []profiler.Row        // of the endpoints file
+	rows     []profiler.Row        // of the endpoints file, until they are in the store
 	known    map[[16]byte]struct{} // addresses that are endpoints
 
 	store   *store.Store
 	path    *ingest.Offline
 	now     atomic.Int64 // the time of the capture, for the store's clock
+	flushed time.Time    // since when posts gather
 	records []flow.Record
-	fresh   []profiler.Row // addresses first seen in the datagram at hand
+	fresh   []profiler.Row // what becomes an endpoint with the datagram at hand
 	result  replayResult
 }
 
@@ -232,7 +233,7 @@ func (r *replay) feed(ctx context.Context, files *capture.Merged) error {
 // all takes the datagrams of all files in the order of their times.
 func (r *replay) all(ctx context.Context, files *capture.Merged) error {
 	var unread []error
-	for begun := false; ; {
+	for {
 		d, err := files.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -241,14 +242,6 @@ func (r *replay) all(ctx context.Context, files *capture.Merged) error {
 			unread = append(unread, err)
 			continue
 		}
-		if !begun {
-			// The endpoints of the file are there from the beginning.
-			begun = true
-			r.at(d.Time)
-			if err := r.add(r.rows); err != nil {
-				return err
-			}
-		}
 		if err := r.datagram(ctx, &d); err != nil {
 			return err
 		}
@@ -256,10 +249,10 @@ func (r *replay) all(ctx context.Context, files *capture.Merged) error {
 	if len(unread) > 0 {
 		return unreadable(unread)
 	}
-	if err := r.path.Flush(ctx); err != nil {
-		return interrupted(ctx)
+	if err := r.add(r.rows); err != nil { // if there was no datagram
+		return err
 	}
-	return nil
+	return r.flush(ctx)
 }
 
 // datagram brings in the endpoints of a datagram and takes it down the path.
@@ -269,9 +262,11 @@ func (r *replay) datagram(ctx context.Context, d *capture.Datagram) error {
 		r.result.skipped++
 		return nil
 	}
-	r.at(d.Time)
+	if err := r.at(ctx, d.Time); err != nil {
+		return err
+	}
 	r.records, _ = m.Append(r.records[:0])
-	r.fresh = r.fresh[:0]
+	r.fresh, r.rows = append(r.fresh[:0], r.rows...), nil // those of the file are there from the beginning
 	for i := range r.records {
 		r.discover(&r.records[i].Src)
 		r.discover(&r.records[i].Dst)
@@ -289,11 +284,24 @@ func interrupted(ctx context.Context) error {
 	return fmt.Errorf("the replay was interrupted: %w", context.Cause(ctx))
 }
 
-// at sets the clock to the time of a datagram. One without a time, which only
-// can be where nothing before it had one, is at the beginning of time.
-func (r *replay) at(t time.Time) {
+// linger is how long posts gather, in the time of the capture: what the daemon's
+// batcher does, and as there it is what keeps commits from being many. It has to
+// be short against the reprofile interval, because a pair whose post is on its
+// way is not posted again.
+const linger = 20 * time.Millisecond
+
+// at sets the clock to the time of a datagram, and has posted before what has
+// waited long enough by then. One without a time, which only can be where
+// nothing before it had one, is at the beginning of time.
+func (r *replay) at(ctx context.Context, t time.Time) error {
 	if t.IsZero() {
 		t = time.Unix(0, 0)
+	}
+	if wait := t.Sub(r.flushed); wait >= linger || wait < 0 {
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		r.flushed = t
 	}
 	r.now.Store(t.UnixNano())
 	if r.result.first.IsZero() || t.Before(r.result.first) {
@@ -302,6 +310,15 @@ func (r *replay) at(t time.Time) {
 	if t.After(r.result.last) {
 		r.result.last = t.UTC()
 	}
+	return nil
+}
+
+// flush posts what has gathered.
+func (r *replay) flush(ctx context.Context) error {
+	if err := r.path.Flush(ctx); err != nil {
+		return interrupted(ctx)
+	}
+	return nil
 }
 
 // discover notes an address that is internal and was not seen before. Addresses
