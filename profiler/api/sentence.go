@@ -58,7 +58,7 @@ func (s *Status) lost() []string {
 		parts = append(parts, SI(float64(ring))+" dropped by the kernel")
 	}
 	if n := sum(s.Ledger.Posts.Lost); n > 0 {
-		parts = append(parts, SI(float64(n))+" observations not posted")
+		parts = append(parts, plural(n, "observation")+" not posted")
 	}
 	return parts
 }
