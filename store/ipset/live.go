@@ -13,8 +13,8 @@ import (
 )
 
 // RebuildAt is the number of overlay entries from which a new base is worth
-// building. Up to there the overlay's shards stay in the cache and one more
-// change costs microseconds.
+// building. Up to there the overlay takes a few megabytes, which mostly stay in
+// the cache, and one more change costs some tens of microseconds.
 const RebuildAt = 1 << 16
 
 // # How readers and writers share a Live
@@ -143,7 +143,8 @@ func (l *Live) Change(changes []Change) {
 // Swap replaces the base, which may be nil for an empty one and is owned by
 // Live from now on, and forgets all changes except rest: those that came after
 // the entries of the new base were read. The old base is unmapped when every
-// reader has passed.
+// reader has passed. A set is given to a Live once: never pass one again that
+// was swapped out.
 func (l *Live) Swap(base *Set, rest []Change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
