@@ -42,8 +42,10 @@ var ErrNotVeth = errors.New("not a veth device")
 // ErrNotTaken means that frames of a Live generator vanished in the device.
 var ErrNotTaken = errors.New("the other end of the veth pair does not take live frames: turn generic receive offload on there (ethtool -K DEVICE gro on), or attach a native XDP program")
 
-// Live sends frames from inside the kernel, some million per second and CPU. The
-// frames bypass the sending namespace's IP stack and have a UDP checksum of 0.
+// Live sends frames from inside the kernel, up to some million per second and
+// CPU. The frames bypass the sending namespace's IP stack and have a UDP
+// checksum of 0. The kernel makes them in batches of 64 and hands over the CPU
+// between them.
 //
 // The other end must have its receive interrupt (NAPI) on: by a native XDP program, or
 // generic receive offload, as a Rig's receiver has. Otherwise the device
@@ -95,7 +97,7 @@ func veth(ns *netns.NS, name string) (attrs *netlink.LinkAttrs, err error) {
 			return err
 		}
 		if device.Type() != "veth" {
-			return fmt.Errorf("%w but %s: live frames are only sent into veth pairs", ErrNotVeth, device.Type())
+			return fmt.Errorf("%w but one of kind %q: live frames are only sent into veth pairs", ErrNotVeth, device.Type())
 		}
 		attrs = device.Attrs()
 		return nil

@@ -42,9 +42,9 @@ type Truth struct {
 	// Pairs holds every internal side with its own port, and how many
 	// records have it.
 	Pairs map[Pair]uint64
-	// Served is the part of Pairs whose port is the flow's service port, and
-	// of the internal addresses that are clients of a port, Contacted has
-	// that port.
+	// Served is the part of Pairs whose port is the service port of the flow.
+	// Contacted has, for an internal client, the service port that it uses
+	// of somebody else.
 	Served, Contacted map[Pair]uint64
 }
 

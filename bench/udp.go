@@ -127,8 +127,11 @@ func (u *UDP) Run(ctx context.Context, load Load) (Result, error) {
 		}
 	}
 	r.Sent, r.Records, r.Elapsed = pace.sent, pace.sent*uint64(u.plan.Records), pace.elapsed
-	if timed.Err() != nil {
-		return r, ctx.Err() // whatever the last send said, it was told to stop
+	switch {
+	case ctx.Err() != nil:
+		return r, ctx.Err()
+	case timed.Err() != nil:
+		return r, nil // whatever the last send said, its time was over
 	}
 	return r, err
 }
