@@ -7,11 +7,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/portolan/portolan/profiler"
 )
 
 // shownPorts is how many ports of an endpoint a line lists.
@@ -56,27 +53,11 @@ func writeReplay(w io.Writer, r *replayResult) error {
 			for _, a := range e.Addresses {
 				addresses = append(addresses, a.String())
 			}
-			t.row(e.ID, orDash(strings.Join(addresses, " ")), orDash(e.Hostname), portsOf(e.Listening), portsOf(e.Contacted))
+			t.row(e.ID, orDash(strings.Join(addresses, " ")), orDash(e.Hostname), orDash(portList(e.Listening, shownPorts)), orDash(portList(e.Contacted, shownPorts)))
 		}
 		return t.Flush()
 	}
 	return nil
-}
-
-// portsOf names the ports as "tcp/22 tcp/443 udp/53", and how many more there are.
-func portsOf(ports []profiler.Port) string {
-	var b strings.Builder
-	for i, p := range ports {
-		if i == shownPorts {
-			fmt.Fprintf(&b, " and %d more", len(ports)-i)
-			break
-		}
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(p.Proto + "/" + strconv.Itoa(int(p.Port)))
-	}
-	return orDash(b.String())
 }
 
 // orDash keeps a column from being empty.
