@@ -21,7 +21,10 @@
 static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 
 #define MAX_RECORDS 30
+#define IPPROTO_TCP 6
+#define TCP_FLAGS 0x1b /* SYN, ACK, PSH and FIN were seen */
 #define GOLDEN 0x9e3779b97f4a7c15ULL
+#define SPREAD 0xd6e8feb86659fd93ULL
 
 /* Nothing is packed: what is naturally aligned is written in one piece. */
 struct v5_header {
@@ -94,7 +97,7 @@ static __always_inline __u64 mix(__u64 x)
 }
 
 /* Scale random bits to 0 .. n-1. */
-static __always_inline __u32 scale32(__u64 bits, __u32 n)
+static __always_inline __u64 scale32(__u64 bits, __u64 n)
 {
 	return (bits & 0xffffffff) * n >> 32;
 }
@@ -104,9 +107,26 @@ static __always_inline __u32 scale16(__u64 bits, __u32 n)
 	return (bits & 0xffff) * n >> 16;
 }
 
-/* Both sides are exchanged by rotation: BPF has no conditional move, and branches on
- * random bits would be mispredicted half of the time. A bit of the hash is worth
- * half the width of what it rotates.
+/* All ones if a < b, else 0, for numbers of up to 63 bits. The compiler is kept
+ * from seeing that it is a comparison, of which it would make a branch.
+ */
+static __always_inline __u64 below(__u64 a, __u64 b)
+{
+	long long difference = a - b;
+	asm("" : "+r"(difference));
+	difference >>= 63;
+	asm("" : "+r"(difference));
+	return difference;
+}
+
+static __always_inline __u64 choose(__u64 mask, __u64 yes, __u64 no)
+{
+	return no ^ ((yes ^ no) & mask);
+}
+
+/* Choices are made by arithmetic: BPF has no conditional move, and branches on
+ * random bits are mispredicted. Both sides are exchanged by rotation: a bit of
+ * the hash is worth half the width of what it rotates.
  */
 static __always_inline __u64 rotate64(__u64 x, __u64 bit)
 {
@@ -123,35 +143,35 @@ static __always_inline __u32 rotate32(__u32 x, __u64 bit)
 static __always_inline void fill(struct v5_record *r, __u64 state)
 {
 	__u64 a = mix(state);
-	__u64 b = mix(a + GOLDEN);
+	__u64 b = a * SPREAD;
 
-	__u32 draw = a & 0xffff;
-	__u32 one, other;
-	if (draw < plan.none_below)
-		one = plan.external_base + scale32(a >> 32, plan.external_count);
-	else
-		one = plan.internal_base + scale32(a >> 32, plan.internal_count);
-	if (draw < plan.one_below) {
-		other = plan.external_base + scale32(b, plan.external_count);
-	} else {
-		/* Another endpoint than the first, so that no flow goes to itself. */
-		__u32 n = plan.internal_count;
-		__u32 j = scale32(a >> 32, n) + 1 + scale32(b, n - 1);
-		other = plan.internal_base + (j >= n ? j - n : j);
-	}
+	__u64 draw = a & 0xffff;
+	__u64 none = below(draw, plan.none_below);
+	__u64 both = ~below(draw, plan.one_below);
+	__u64 n = plan.internal_count;
+	__u64 internal = plan.internal_base;
+	__u64 external = plan.external_base;
+	__u64 externals = plan.external_count;
+	__u64 one = scale32(a >> 32, choose(none, externals, n));
+	/* With two endpoints, another than the first, so that no flow goes to itself. */
+	__u64 other = scale32(b >> 32, choose(both, n - 1, externals));
+	__u64 next = one + 1 + other;
+	next -= n & ~below(next, n);
+	one += choose(none, external, internal);
+	other = choose(both, internal + next, external + other);
 	/* Client and server; either may be the one. Then source and destination. */
-	__u64 addresses = rotate64((__u64)other << 32 | one, (a >> 16) + (a >> 17));
-	__u32 ports = plan.service_base + scale16(b >> 32, plan.service_count);
-	ports |= (plan.client_base + scale16(b >> 48, plan.client_count)) << 16;
+	__u64 addresses = rotate64(other << 32 | one, (a >> 16) + (a >> 17));
+	__u32 ports = plan.service_base + scale16(b, plan.service_count);
+	ports |= (plan.client_base + scale16(b >> 16, plan.client_count)) << 16;
 	ports = rotate32(ports, a >> 17);
 
 	r->src = bpf_htonl((__u32)(addresses >> 32));
 	r->dst = bpf_htonl((__u32)addresses);
 	r->src_port = bpf_htons((__u16)(ports >> 16));
 	r->dst_port = bpf_htons((__u16)ports);
-	__u32 is_tcp = (a >> 18 & 3) != 0;
-	r->proto = IPPROTO_UDP - 11 * is_tcp;
-	r->tcp_flags = 0x1b * is_tcp;
+	__u64 is_udp = below(a >> 18 & 3, 1);
+	r->proto = choose(is_udp, IPPROTO_UDP, IPPROTO_TCP);
+	r->tcp_flags = TCP_FLAGS & ~is_udp;
 }
 
 SEC("xdp")

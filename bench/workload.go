@@ -64,7 +64,8 @@ const (
 	defaultExportTime = 1767225600 * int64(1e9)
 	uptime            = 3_600_000 // ms; any will do that is longer than a flow
 	golden            = 0x9e3779b97f4a7c15
-	shareUnit         = 65536 // of which live.c knows shares
+	spread            = 0xd6e8feb86659fd93 // odd; makes more bits of a hash
+	shareUnit         = 65536              // of which live.c knows shares
 	tcp, udp          = 6, 17
 	tcpFlags          = 0x1b // SYN, ACK, PSH and FIN were seen
 )
@@ -188,23 +189,23 @@ func scale16(bits uint64, n int) uint16    { return uint16(uint64(uint16(bits)) 
 // record makes r the record of a number. live.c does the same in its fill.
 func (p *plan) record(r *flow.Record, number uint64) {
 	a := mix(p.Seed + number*golden)
-	b := mix(a + golden)
+	b := a * spread
 
 	draw := uint32(a % shareUnit)
 	i := scale32(a>>32, p.internalCount)
-	server, client := p.internal+i, p.external+scale32(b, p.externalCount)
+	server, client := p.internal+i, p.external+scale32(b>>32, p.externalCount)
 	if draw < p.noneBelow {
 		server = p.external + scale32(a>>32, p.externalCount)
 	}
 	if draw >= p.oneBelow {
 		// Another endpoint than the first, so that no flow goes to itself.
-		client = p.internal + (i+1+scale32(b, p.internalCount-1))%p.internalCount
+		client = p.internal + (i+1+scale32(b>>32, p.internalCount-1))%p.internalCount
 	}
 	if a>>16&1 == 1 {
 		server, client = client, server
 	}
-	service := uint16(p.ServicePort) + scale16(b>>32, p.Services)
-	port := uint16(p.ClientPort) + scale16(b>>48, p.Clients)
+	service := uint16(p.ServicePort) + scale16(b, p.Services)
+	port := uint16(p.ClientPort) + scale16(b>>16, p.Clients)
 
 	*r = flow.Record{
 		Packets: 10, Bytes: 4000, InIf: 1, OutIf: 2,
