@@ -47,6 +47,7 @@ type source struct {
 	path  Path
 	about ReceivePath // what does not change: names, rung, reason
 	cpu   int         // the core that the worker is pinned to, -1: none
+	tid   atomic.Int32
 	fault atomic.Pointer[fault]
 }
 
@@ -60,6 +61,7 @@ type fault struct {
 // is gone for good.
 func (s *source) run(now func() time.Time, stop <-chan struct{}) {
 	runtime.LockOSThread()
+	s.tid.Store(int32(unix.Gettid()))
 	s.pin()
 	defer s.reader.Close()
 	defer s.publish()
@@ -129,6 +131,10 @@ func (s *source) pin() {
 func (s *source) status() ReceivePath {
 	p := s.about
 	p.Path, p.State = s.path.String(), "up"
+	p.Thread = int(s.tid.Load())
+	if s.cpu >= 0 {
+		p.CPU = &s.cpu
+	}
 	if f := s.fault.Load(); f != nil {
 		p.State, p.Reason = f.state, f.reason
 	}

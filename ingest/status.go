@@ -16,6 +16,10 @@ type ReceivePath struct {
 	State string `json:"state"`
 	// Reason tells why it is this rung and no better one, or what failed.
 	Reason string `json:"reason"`
+	// Thread is the operating-system thread that reads it, as top -H shows it,
+	// and CPU the core that it is pinned to.
+	Thread int  `json:"thread,omitempty"`
+	CPU    *int `json:"cpu,omitempty"`
 	// Packets is how many datagrams came by this source.
 	Packets uint64 `json:"packets"`
 	// Drops are the kernel's counts of what it could not deliver here, by kind.

@@ -67,6 +67,8 @@ type worker struct {
 
 	burst      burst
 	records    []flow.Record
+	addresses  [][16]byte      // of both sides of every record, source first
+	bindings   []ipset.Binding // whose they are
 	candidates []candidate
 	findings   []finding
 	touched    uint64 // keeps the loads of touch alive
@@ -82,6 +84,8 @@ func newWorker(s *shared, wake chan<- struct{}) *worker {
 		queue:      newQueue(queueSize),
 		wake:       wake,
 		records:    make([]flow.Record, 0, scratchRecords),
+		addresses:  make([][16]byte, 2*scratchRecords),
+		bindings:   make([]ipset.Binding, 2*scratchRecords),
 		candidates: make([]candidate, 0, 2*scratchRecords),
 		findings:   make([]finding, 0, 2*scratchRecords),
 	}
@@ -144,24 +148,30 @@ func (w *worker) datagram(view *ipset.View, d *datagram, arrival int64) {
 	w.claim(d, arrival)
 }
 
-// resolve looks both sides of every record up; external sides end here.
+// resolve looks both sides of every record up, all at once so that the cache
+// misses overlap; external sides end here.
 func (w *worker) resolve(view *ipset.View, records []flow.Record, arrival int64) {
+	n := len(records)
+	addresses, bindings := w.addresses[:2*n], w.bindings[:2*n]
+	for i := range records {
+		addresses[2*i], addresses[2*i+1] = records[i].Src, records[i].Dst
+	}
+	view.LookupBatch(addresses, bindings)
 	c := w.candidates[:0]
 	for i := range records {
 		r := &records[i]
-		if b, ok := view.Lookup(&r.Src); ok {
+		if b := bindings[2*i]; b.Gen != 0 {
 			c = append(c, candidate{b, r.SrcPort, r.DstPort, r.Proto, r.TCPFlags})
-		} else if w.verbose {
-			w.logExternal(&r.Src, arrival)
 		}
-		if b, ok := view.Lookup(&r.Dst); ok {
+		if b := bindings[2*i+1]; b.Gen != 0 {
 			c = append(c, candidate{b, r.DstPort, r.SrcPort, r.Proto, r.TCPFlags})
-		} else if w.verbose {
-			w.logExternal(&r.Dst, arrival)
 		}
 	}
-	w.counts.sides[fateExternal] += uint64(2*len(records) - len(c))
+	w.counts.sides[fateExternal] += uint64(2*n - len(c))
 	w.candidates = c
+	if w.verbose {
+		w.logExternals(addresses, bindings, arrival)
+	}
 }
 
 // judge is the evidence stage: it decides which role a side's port has, if any.
@@ -222,8 +232,13 @@ func (w *worker) logProcessing(m *flow.Message, d *datagram, records int, arriva
 	}
 }
 
-func (w *worker) logExternal(addr *[16]byte, arrival int64) {
-	if n, ok := w.other.allow(arrival); ok {
-		w.log.Debug("possibly external", "ip", netip.AddrFrom16(*addr).Unmap(), "stands_for", n)
+func (w *worker) logExternals(addresses [][16]byte, bindings []ipset.Binding, arrival int64) {
+	for i, b := range bindings {
+		if b.Gen != 0 {
+			continue
+		}
+		if n, ok := w.other.allow(arrival); ok {
+			w.log.Debug("possibly external", "ip", netip.AddrFrom16(addresses[i]).Unmap(), "stands_for", n)
+		}
 	}
 }
