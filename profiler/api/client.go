@@ -59,7 +59,7 @@ func Dial(dataDir string) (*Client, error) {
 
 // connect opens a connection, or says what to do.
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.path)
+	conn, err := dialLocal(ctx, c.path)
 	switch {
 	case err == nil:
 		return conn, nil

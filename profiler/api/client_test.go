@@ -31,11 +31,12 @@ import (
 // serveLocal serves s at a local socket and returns a client and the directory.
 func serveLocal(t *testing.T, s *Server) (*Client, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "portolan") // t.TempDir can be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
+	return serveIn(t, s, dir), dir
+}
+
+func serveIn(t *testing.T, s *Server, dir string) *Client {
+	t.Helper()
 	l, err := ListenLocal(filepath.Join(dir, SocketName))
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func serveLocal(t *testing.T, s *Server) (*Client, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return c, dir
+	return c
 }
 
 func TestClient(t *testing.T) {
@@ -236,8 +237,28 @@ func TestListenLocal(t *testing.T) {
 	if b, _ := os.ReadFile(file); string(b) != "precious" {
 		t.Error("removed a file")
 	}
-	if _, err := ListenLocal(filepath.Join(dir, strings.Repeat("x", 120))); err == nil || !strings.Contains(err.Error(), "107 bytes") {
-		t.Errorf("a long path: %v", err)
+}
+
+// TestDeepDirectory has the socket where its path is longer than the kernel
+// takes.
+func TestDeepDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 100), strings.Repeat("e", 100))
+	if _, err := Dial(dir); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no such directory: %v", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dial(dir); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no daemon: %v", err)
+	}
+	s, _ := newServer(t)
+	c := serveIn(t, s, dir)
+	if st, err := c.Status(context.Background()); err != nil || st.Version != "1.2.3" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if _, err := ListenLocal(filepath.Join(dir, SocketName)); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second daemon: %v", err)
 	}
 }
 
@@ -247,7 +268,12 @@ func TestPeer(t *testing.T) {
 		t.Skip("needs root: to connect as another user")
 	}
 	s, _ := newServer(t)
-	_, dir := serveLocal(t, s)
+	dir, err := os.MkdirTemp("", "portolan") // t.TempDir's own parent lets nobody else in
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	serveIn(t, s, dir)
 	path := filepath.Join(dir, SocketName)
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)

@@ -101,7 +101,7 @@ func importError(err error) error {
 	case errors.As(err, &tooLong):
 		return huma.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the endpoints file is over %d bytes; split it", tooLong.Limit))
 	case !errors.As(err, &wrong):
-		return huma.Error500InternalServerError("nothing was imported: " + err.Error())
+		return huma.Error500InternalServerError(err.Error())
 	}
 	details := make([]*huma.ErrorDetail, 0, len(wrong.Errors))
 	for _, e := range wrong.Errors {

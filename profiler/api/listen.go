@@ -3,6 +3,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,18 +36,48 @@ func ListenLocal(path string) (net.Listener, error) {
 	if err := clearSocket(path); err != nil {
 		return nil, err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	short, release, err := shorten(path)
 	if err != nil {
-		if errors.Is(err, unix.EINVAL) {
-			err = fmt.Errorf("%w: the path of a socket has at most 107 bytes, this one has %d; choose a shorter --data", err, len(path))
-		}
 		return nil, fmt.Errorf("cannot open the local socket: %w", err)
 	}
+	defer release()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the local socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // it would use the shortened path
+	local := &localListener{UnixListener: l, path: path, uid: os.Geteuid()}
 	if err := os.Chmod(path, 0o600); err != nil {
-		_ = l.Close()
+		_ = local.Close()
 		return nil, fmt.Errorf("cannot protect the local socket: %w", err)
 	}
-	return &localListener{UnixListener: l, uid: os.Geteuid()}, nil
+	return local, nil
+}
+
+// maxSocketPath is the longest path of a socket, in bytes (unix(7)).
+const maxSocketPath = 107
+
+// shorten returns a path to the same file that the kernel takes for a socket's,
+// good until release. Data directories may be anywhere, however deep.
+func shorten(path string) (short string, release func(), err error) {
+	if len(path) <= maxSocketPath {
+		return path, func() {}, nil
+	}
+	dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, &fs.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir, filepath.Base(path)), func() { _ = unix.Close(dir) }, nil
+}
+
+// dialLocal connects to the socket at path.
+func dialLocal(ctx context.Context, path string) (net.Conn, error) {
+	short, release, err := shorten(path)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return new(net.Dialer).DialContext(ctx, "unix", short)
 }
 
 // clearSocket removes a socket that nobody listens at.
@@ -59,7 +91,9 @@ func clearSocket(path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s is in the way of the local socket and is no socket; move it away", path)
 	}
-	c, err := net.DialTimeout("unix", path, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := dialLocal(ctx, path)
 	if err == nil {
 		_ = c.Close()
 		return fmt.Errorf("%w: it answers at %s; stop it or choose another --data", ErrRunning, path)
@@ -76,7 +110,16 @@ func clearSocket(path string) error {
 
 type localListener struct {
 	*net.UnixListener
-	uid int
+	path   string
+	uid    int
+	closed sync.Once
+}
+
+// Close removes the socket and stops listening, in this order: the next daemon
+// may open its own as soon as nobody answers.
+func (l *localListener) Close() error {
+	l.closed.Do(func() { _ = os.Remove(l.path) })
+	return l.UnixListener.Close()
 }
 
 // Accept waits for a connection of somebody who may connect.

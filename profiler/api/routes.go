@@ -42,6 +42,8 @@ func (s *Server) routes(page http.Handler, local bool) http.Handler {
 	// the description is served below: huma makes it on the first request,
 	// without a lock.
 	config.CreateHooks, config.SchemasPath, config.DocsPath, config.OpenAPIPath = nil, "", "", ""
+	// A later version may add fields to any object: clients are not to refuse them.
+	config.AllowAdditionalPropertiesByDefault = true
 	a := humago.New(mux, config)
 	s.read(a)
 	if local {

@@ -122,7 +122,7 @@ func (s *Status) urgent(healthy, ready error) []string {
 		list.add("Not ready: %s.", oneLine(ready.Error()))
 	}
 	for i := range s.ReceivePath {
-		if p := &s.ReceivePath[i]; p.State != "up" {
+		if p := &s.ReceivePath[i]; p.State != "up" && p.State != "off" {
 			list.add("%s is %s: %s.", Source(p), p.State, strings.TrimSuffix(p.Reason, "."))
 		}
 	}
@@ -174,6 +174,11 @@ func (s *Status) silent(list *remarks) {
 // stray datagram on an open port is no reason for an alarm.
 func (s *Status) remarks() []string {
 	var list remarks
+	for i := range s.ReceivePath {
+		if p := &s.ReceivePath[i]; p.State == "off" {
+			list.add("%s has no AF_XDP, so its datagrams come by the UDP sockets: %s.", Source(p), strings.TrimSuffix(p.Reason, "."))
+		}
+	}
 	if d := s.Ledger.Datagrams.Dropped; sum(d) > 0 {
 		list.add("%s could not be decoded (%s).", plural(sum(d), "datagram"), reasons(d))
 	}

@@ -109,6 +109,7 @@ func TestAttention(t *testing.T) {
 			func(s *Server) { s.Healthy = func() error { return errors.New("worker 0 stands still") } }, "Not healthy: worker 0 stands still.", true},
 		{"not ready", func(*ingest.Status) {}, func(s *Server) { s.Ready = func() error { return store.ErrClosed } }, "Not ready: the store is closed.", true},
 		{"link down", func(st *ingest.Status) { st.Paths[0].State, st.Paths[0].Reason = "link down", "no carrier" }, nil, "eth1 queue 0 is link down: no carrier.", true},
+		{"a wish that was refused", func(st *ingest.Status) { st.Paths[0].State, st.Paths[0].Reason = "off", "a program is attached" }, nil, "eth1 queue 0 has no AF_XDP, so its datagrams come by the UDP sockets: a program is attached.", false},
 		{"posts lost", func(st *ingest.Status) { st.Ledger.Posts.Lost = map[string]uint64{"stale": 2, "queue_full": 3} }, nil, "5 observations not posted since the start (queue_full 3, stale 2).", true},
 		{"table full", func(st *ingest.Status) { st.Ledger.Sides.Dropped["table_full"] = 1 }, nil, "1 side found no place", true},
 		{"gaps", func(st *ingest.Status) { st.LostByGaps = 1 }, nil, "The exporters' sequence numbers say that 1 flow never", true},

@@ -45,13 +45,13 @@ type Sensor interface {
 	Status() ingest.Status
 }
 
-// ImportResult is what an import did, in endpoints.
+// ImportResult is what an import did.
 type ImportResult struct {
-	Rows      int `json:"rows" doc:"Rows read from the file"`
-	Added     int `json:"added" doc:"Endpoints that were not known before"`
-	Updated   int `json:"updated" doc:"Endpoints that were known and have changed"`
-	Unchanged int `json:"unchanged" doc:"Endpoints that were known and said nothing new"`
-	Waiting   int `json:"waiting_for_address" doc:"Endpoints of this file that have a MAC but no address yet"`
+	Rows      int `json:"rows" doc:"Rows of the file that say something"`
+	Added     int `json:"added" doc:"Rows that made an endpoint"`
+	Updated   int `json:"updated" doc:"Rows that changed an endpoint"`
+	Unchanged int `json:"unchanged" doc:"Rows that said what was known"`
+	Waiting   int `json:"waiting_for_address" doc:"Endpoints of the file that have a MAC but no address yet, where that is counted"`
 }
 
 // Config is what a Server serves. Repository and Sensor are required.
@@ -139,6 +139,9 @@ func (s *Server) all() iter.Seq2[profiler.Endpoint, error] {
 		}
 	}
 }
+
+// The store is what is read.
+var _ Repository = (*store.Store)(nil)
 
 // huma describes a list that may be null unless told otherwise, and tells that
 // by a package variable. Our lists are never null.
