@@ -115,13 +115,37 @@ func TestClient(t *testing.T) {
 		t.Errorf("deleted twice: %v", err)
 	}
 	m.fail = errors.New("the disk is gone")
-	if err := c.Export(ctx, io.Discard); err == nil {
-		t.Error("an export that failed looks complete")
+	if err := c.Export(ctx, io.Discard); err == nil || !strings.Contains(err.Error(), "the disk is gone") {
+		t.Errorf("an export that fails at once: %v", err)
 	}
 	for _, err := range c.Endpoints(ctx) {
 		if p := (*Problem)(nil); !errors.As(err, &p) || p.Status != 500 || !strings.Contains(p.Detail, "the disk is gone") {
 			t.Errorf("list: %v", err)
 		}
+	}
+}
+
+// breaking is a repository whose second page cannot be read.
+type breaking struct{ *memory }
+
+func (b breaking) Endpoints(after string, limit int, keep func(*profiler.Endpoint) bool) ([]profiler.Endpoint, string, error) {
+	if after != "" {
+		return nil, "", errors.New("the disk is gone")
+	}
+	items, _, err := b.memory.Endpoints("", limit, keep)
+	return items, "1", err
+}
+
+func TestExportBreaksOff(t *testing.T) {
+	s, m := newServer(t)
+	for range 500 {
+		m.items = append(m.items, m.items[0])
+	}
+	s.Repository = breaking{m}
+	c, _ := serveLocal(t, s)
+	var out bytes.Buffer
+	if err := c.Export(context.Background(), &out); err == nil || out.Len() == 0 {
+		t.Errorf("%d bytes and %v: an export that broke off looks complete", out.Len(), err)
 	}
 }
 

@@ -141,14 +141,21 @@ func (c *cell) String() string {
 // stall is how long a reader of an export may take for a part of it.
 const stall = 30 * time.Second
 
-// exportCSV streams the endpoints. An error in the middle breaks the connection
-// off: a file that only looks complete is the worse answer.
+// exportCSV streams the endpoints. An error before the first of them is told; one
+// in the middle breaks the connection off: a file that only looks complete would
+// be the worse answer.
 func (s *Server) exportCSV(ctx huma.Context) {
 	_, w := humago.Unwrap(ctx)
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 	w.Header().Set("Content-Disposition", `attachment; filename="endpoints.csv"`)
-	if err := profiler.WriteCSV(&patient{w, http.NewResponseController(w)}, s.all()); err != nil {
+	out := patient{w: w, respond: http.NewResponseController(w)}
+	err := profiler.WriteCSV(&out, s.all())
+	switch {
+	case err != nil && out.wrote:
 		panic(http.ErrAbortHandler)
+	case err != nil:
+		w.Header().Del("Content-Disposition")
+		writeProblem(w, http.StatusInternalServerError, "the store cannot list its endpoints: "+err.Error())
 	}
 }
 
@@ -156,9 +163,11 @@ func (s *Server) exportCSV(ctx huma.Context) {
 type patient struct {
 	w       io.Writer
 	respond *http.ResponseController
+	wrote   bool
 }
 
 func (p *patient) Write(b []byte) (int, error) {
+	p.wrote = true
 	if err := p.respond.SetWriteDeadline(time.Now().Add(stall)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, err
 	}
