@@ -156,7 +156,7 @@ func (d *decoding) summary(files int) string {
 	s := fmt.Sprintf("%s: %s, %s, %s", amount(uint64(files), "file"), amount(d.datagrams, "datagram"),
 		amount(d.printed, "record"), amount(d.problems, "problem"))
 	if d.skipped > 0 {
-		s += fmt.Sprintf("; %s no flow export", amount(d.skipped, "other UDP datagram"))
+		s += fmt.Sprintf("; %s skipped", amount(d.skipped, "other UDP datagram"))
 	}
 	return s
 }

@@ -31,7 +31,7 @@ func TestDecode(t *testing.T) {
 	golden(t, "decode.jsonl", got.stdout)
 	want := answered{0, got.stdout, "DIR/a.pcap datagram 4: short_header\n" +
 		"DIR/b.pcap datagram 1: count_past_end\n" +
-		"3 files: 5 datagrams, 8 records, 2 problems; 1 other UDP datagram no flow export\n"}
+		"3 files: 5 datagrams, 8 records, 2 problems; 1 other UDP datagram skipped\n"}
 	got.stderr = strings.ReplaceAll(got.stderr, dir, "DIR")
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(answered{})); diff != "" {
 		t.Error(diff)

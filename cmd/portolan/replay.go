@@ -65,8 +65,8 @@ have the same one.`,
 			return err
 		}
 		if result.Ledger.Datagrams.Received == 0 {
-			fmt.Fprintf(c.ErrOrStderr(), "portolan: no flow export is in %s (%s no flow export)\n",
-				strings.Join(paths, ", "), amount(result.skipped, "UDP datagram"))
+			fmt.Fprintf(c.ErrOrStderr(), "portolan: no flow export was found in %s (%s skipped)\n",
+				strings.Join(paths, ", "), amount(result.skipped, "other UDP datagram"))
 		}
 		out := bufio.NewWriterSize(c.OutOrStdout(), outputBuffer)
 		if asJSON {

@@ -301,6 +301,29 @@ func TestReplayRawFile(t *testing.T) {
 	}
 }
 
+// One datagram of softflowd, carried in three ways: three requests from 10.77.0.1
+// to a web server on port 8080 of 10.77.0.2, and one to port 9, which refused.
+func TestReplayOfARealExporter(t *testing.T) {
+	from := filepath.Join("..", "..", "ingest", "capture", "testdata")
+	for file, exporter := range map[string]string{"softflowd-v5.pcap": "127.0.0.1", "softflowd-v5-ipv6-any.pcap": "::1", "softflowd-v5.dat": ""} {
+		r := replayed(t, filepath.Join(from, file))
+		if l := r.Ledger; l.Datagrams.Decoded != 1 || l.Records != 8 || l.Sides.External != 0 || len(l.Problems) != 0 {
+			t.Errorf("%s: %+v", file, l)
+		}
+		if len(r.Exporters) != 1 || r.Exporters[0].Address != exporter {
+			t.Errorf("%s: exporters %+v", file, r.Exporters)
+		}
+		if len(r.Endpoints) != 2 {
+			t.Fatalf("%s: endpoints %+v", file, r.Endpoints)
+		}
+		client, server := r.Endpoints[0], r.Endpoints[1]
+		if client.ID != "10.77.0.1" || server.ID != "10.77.0.2" || len(client.Listening) != 4 ||
+			portList(server.Listening, 9) != "tcp/9 tcp/8080" {
+			t.Errorf("%s: client %s with %s, server %s with %s", file, client.ID, portList(client.Listening, 9), server.ID, portList(server.Listening, 9))
+		}
+	}
+}
+
 func BenchmarkReplay(b *testing.B) {
 	const datagrams = 2000
 	path := manyRecords(b, datagrams)

@@ -21,7 +21,7 @@ func writeReplay(w io.Writer, r *replayResult) error {
 		fmt.Fprintf(w, ", flow exports from %s to %s", r.first.Format(time.RFC3339), r.last.Format(time.RFC3339))
 	}
 	if r.skipped > 0 {
-		fmt.Fprintf(w, "; %s no flow export", amount(r.skipped, "other UDP datagram"))
+		fmt.Fprintf(w, "; %s skipped", amount(r.skipped, "other UDP datagram"))
 	}
 	fmt.Fprint(w, "\n\n")
 	writeBooks(w, &r.Ledger)
