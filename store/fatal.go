@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // # Stopping instead of exiting
@@ -23,25 +21,32 @@ import (
 // disk: Logger.Fatalf, whose default is os.Exit and which must not return, or
 // its caller would go on as though the write had succeeded; and a panic on the
 // goroutine that commits. Both would end a process that still has sockets, an
-// XDP program and a book to close in order.
+// XDP program and a book to close in order. Worse, Pebble 2.1.7 panics in
+// DB.rotateWAL, when a log cannot be created, at a point where it has given up
+// the mutex that a deferred call then unlocks, and the runtime ends the process
+// for that without a chance to recover.
 //
-// The breaker answers for us. It notes the first such error, which closes
-// Store.Failed, and then parks the goroutine that ran into it, for good and
-// with whatever locks it holds. Pebble can then do nothing further, above all
-// not write after a failed sync and not delete a log whose table was never
-// finished. Our side never waits for Pebble alone: a commit runs on a goroutine
-// of its own and the caller waits for it or for the breaker. The price is a few
-// parked goroutines and the lock on the directory until the process ends.
+// The breaker sits under Pebble, in the file system, where it can do better
+// (guardedFS): an error of writing a log, a manifest or a marker does not come
+// back at all. It is noted, which closes Store.Failed, and the goroutine that
+// ran into it is parked for good. From then on so is every goroutine that wants
+// to change anything on the disk. Pebble can do nothing further, above all not
+// write after a failed sync and not delete a log whose table was never
+// finished. What is left of Fatalf are broken invariants; it notes the failure
+// and ends its goroutine with the deferred unlocks, and the file system is shut
+// behind it. The price is a few parked goroutines, and the lock on the
+// directory, until the process ends.
 //
-// Rejected: panicking in Fatalf, which nobody can recover on Pebble's own
-// goroutines (flush, compaction); runtime.Goexit, which runs the deferred
-// unlocks, so that the next flush carries on with a manifest that is half
-// written. Fatalf alone is not enough either: Pebble 2.1.7 panics in
-// DB.rotateWAL, when a log cannot be closed or created, at a point where it has
-// given up the mutex that a deferred call then unlocks, and the runtime ends
-// the process for that without a chance to recover. So the breaker also sits
-// under Pebble, in the file system, and does not let an error of writing a log
-// come back at all.
+// Why there and not in Fatalf alone: Fatalf is called with DB.mu held. A
+// goroutine parked in it keeps that mutex, and a reader that gives up the last
+// reference to an old version waits for it, with Store.mu in its hand; so that
+// in one run of fifty everything hung. Pebble holds DB.mu over no write to the
+// disk, so a goroutine that is parked in the file system keeps nothing that a
+// reader needs. A panic instead cannot be recovered on Pebble's own goroutines
+// (flush, compaction).
+//
+// Our side never waits for Pebble alone: a commit runs on a goroutine of its
+// own, and the caller waits for it or for the breaker.
 //
 // While Open runs nothing is promised yet and errors are answered: the file
 // system returns them, and Fatalf ends only the goroutine that opens.
@@ -70,9 +75,9 @@ func newBreaker(log *slog.Logger) *breaker {
 func (b *breaker) fail(cause error) {
 	b.once.Do(func() {
 		b.err = fmt.Errorf("%w: %w", ErrFailed, cause)
-		close(b.failed)
 		b.told <- b.err
 		close(b.told)
+		close(b.failed)
 		b.log.Error("the store has stopped", "err", cause)
 	})
 }
@@ -85,15 +90,6 @@ func (b *breaker) failure() error {
 	default:
 		return nil
 	}
-}
-
-// stop fails and does not return.
-func (b *breaker) stop(cause error) {
-	b.fail(cause)
-	if b.armed.Load() {
-		select {}
-	}
-	runtime.Goexit()
 }
 
 // Infof is part of pebble.Logger.
@@ -125,7 +121,8 @@ func (b *breaker) Errorf(format string, args ...any) {
 
 // Fatalf is part of pebble.Logger. It does not return.
 func (b *breaker) Fatalf(format string, args ...any) {
-	b.stop(fmt.Errorf("pebble: "+format, args...))
+	b.fail(fmt.Errorf("pebble: "+format, args...))
+	runtime.Goexit()
 }
 
 // patience is how long flushes and compactions may go on failing. Until then
@@ -165,67 +162,3 @@ func (b *breaker) worked(err error) {
 		b.fail(fmt.Errorf("cannot write tables: %w", err))
 	}
 }
-
-// guardedFS is the file system under Pebble with the breaker in it.
-type guardedFS struct {
-	vfs.FS
-	b *breaker
-}
-
-// Unwrap is part of vfs.FS.
-func (f guardedFS) Unwrap() vfs.FS { return f.FS }
-
-// guarded are the files of which an error of writing must not reach Pebble.
-func guarded(name string) bool { return strings.HasSuffix(name, ".log") }
-
-func (f guardedFS) wrap(name string, file vfs.File, err error) (vfs.File, error) {
-	if !guarded(name) {
-		return file, err
-	}
-	if err := f.b.check("create", name, err); err != nil {
-		return nil, err
-	}
-	return guardedFile{file, f.b, name}, nil
-}
-
-// Create is part of vfs.FS.
-func (f guardedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := f.FS.Create(name, c)
-	return f.wrap(name, file, err)
-}
-
-// ReuseForWrite is part of vfs.FS.
-func (f guardedFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := f.FS.ReuseForWrite(old, name, c)
-	return f.wrap(name, file, err)
-}
-
-// check returns err, or does not return at all.
-func (b *breaker) check(op, name string, err error) error {
-	if err != nil && b.armed.Load() {
-		b.stop(fmt.Errorf("cannot %s %s: %w", op, name, err))
-	}
-	return err
-}
-
-type guardedFile struct {
-	vfs.File
-	b    *breaker
-	name string
-}
-
-func (f guardedFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	return n, f.b.check("write", f.name, err)
-}
-
-func (f guardedFile) Sync() error { return f.b.check("sync", f.name, f.File.Sync()) }
-
-func (f guardedFile) SyncData() error { return f.b.check("sync", f.name, f.File.SyncData()) }
-
-func (f guardedFile) SyncTo(n int64) (bool, error) {
-	full, err := f.File.SyncTo(n)
-	return full, f.b.check("sync", f.name, err)
-}
-
-func (f guardedFile) Close() error { return f.b.check("close", f.name, f.File.Close()) }

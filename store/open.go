@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -159,7 +160,7 @@ func (s *Store) prepare(db string) error {
 		}
 		return nil
 	}
-	if err := fs.MkdirAll(db, 0o700); err != nil {
+	if err := makeDir(db, fs); err != nil {
 		return err
 	}
 	usage, err := fs.GetDiskUsage(db)
@@ -170,6 +171,35 @@ func (s *Store) prepare(db string) error {
 	case s.o.MinFree > 0 && usage.AvailBytes < uint64(s.o.MinFree):
 		return fmt.Errorf("%w: %d MiB are free and %d MiB are needed; make room on that file system",
 			ErrNoSpace, usage.AvailBytes>>20, s.o.MinFree>>20)
+	}
+	return nil
+}
+
+// makeDir makes a directory with its parents and syncs every directory that got
+// an entry, so that a power cut cannot take away the store with its name.
+func makeDir(dir string, fs vfs.FS) error {
+	var parents []string
+	for d := dir; ; d = fs.PathDir(d) {
+		_, err := fs.Stat(d)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		parents = append(parents, fs.PathDir(d))
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		d, err := fs.OpenDir(p)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			return fmt.Errorf("cannot sync the directory %s: %w", p, err)
+		}
 	}
 	return nil
 }

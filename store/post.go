@@ -23,6 +23,7 @@ var ErrObservation = errors.New("not an observation")
 // poster is the scratch of Post, used again by the next one. Under mu.
 type poster struct {
 	held     map[portKey]profiler.PortState // written by this batch
+	state    profiler.PortState             // what heldPort has found
 	counts   map[uint64]portCount           // of the endpoints that it writes to
 	added    uint64
 	key, val []byte
@@ -162,21 +163,23 @@ func (s *Store) applyOne(batch *pebble.Batch, o *profiler.Observation) (profiler
 	return outcome, batch.Set(p.key, p.val, nil)
 }
 
-// heldPort is what is known of a port, nil for nothing. The key is in p.key.
+// heldPort is what is known of a port, nil for nothing. The key is in p.key;
+// the answer is valid until the next call.
 func (s *Store) heldPort(k portKey) (*profiler.PortState, error) {
-	if state, ok := s.post.held[k]; ok {
-		return &state, nil
+	p, ok := &s.post, false
+	if p.state, ok = p.held[k]; ok {
+		return &p.state, nil
 	}
-	v, closer, err := s.db.Get(s.post.key)
-	if errors.Is(err, pebble.ErrNotFound) {
+	v, closer, err := s.db.Get(p.key)
+	switch {
+	case err == nil:
+	case errors.Is(err, pebble.ErrNotFound):
 		return nil, nil
-	}
-	if err != nil {
+	default:
 		return nil, err
 	}
-	var state profiler.PortState
-	err = decodePortState(v, &state)
-	return &state, errors.Join(err, closer.Close())
+	err = decodePortState(v, &p.state)
+	return &p.state, firstOf(err, closer.Close())
 }
 
 // portCount is what is counted of an endpoint, this batch included.
@@ -193,7 +196,7 @@ func (s *Store) portCount(id uint64) (c portCount, err error) {
 		return portCount{}, err
 	}
 	err = c.decode(v)
-	return c, errors.Join(err, closer.Close())
+	return c, firstOf(err, closer.Close())
 }
 
 // logPost writes the lines of the profiler stream: per endpoint that was posted
@@ -230,22 +233,25 @@ func (s *Store) logPost(ctx context.Context, b *profiler.Batch) {
 	log.DebugContext(ctx, "updated endpoints", "endpoints", len(s.post.counts), "observations", len(b.Observations), "added", s.post.added)
 }
 
-// names are the MAC and the address behind a binding, for a log line.
+// names are the MAC and the address behind a binding, for a log line. Within a
+// write the second hold on life is harmless: Close wants mu first.
 func (s *Store) names(id uint32) (mac, ip string) {
-	r, err := s.reader()
+	err := s.view(func(r *reader) error {
+		v, _ := r.get(appendBindingKey(nil, id))
+		var b binding
+		if err := b.decode(v); err != nil {
+			return err
+		}
+		v, _ = r.get(appendEndpointKey(nil, b.endpoint))
+		var e endpoint
+		if err := e.decode(b.endpoint, v); err != nil {
+			return err
+		}
+		mac, ip = e.mac.String(), netip.AddrFrom16(b.addr).Unmap().String()
+		return nil
+	})
 	if err != nil {
 		return "", ""
 	}
-	defer func() { _ = r.close() }()
-	v, _ := r.get(appendBindingKey(nil, id))
-	var b binding
-	if b.decode(v) != nil {
-		return "", ""
-	}
-	v, _ = r.get(appendEndpointKey(nil, b.endpoint))
-	var e endpoint
-	if e.decode(b.endpoint, v) != nil {
-		return "", ""
-	}
-	return e.mac.String(), netip.AddrFrom16(b.addr).Unmap().String()
+	return mac, ip
 }
