@@ -59,7 +59,7 @@ func officeStore(t *testing.T) (dir string) {
 	dir = filepath.Join(t.TempDir(), "data")
 	path := writeTestFile(t, "office.csv", officeCSV)
 	out := mustEndpoints(t, "import", path, "--data", dir)
-	for _, want := range []string{"5 rows: 4 added, 1 updated, 0 unchanged", "1 endpoint of it waiting"} {
+	for _, want := range []string{"5 rows: 4 added, 1 updated, 0 unchanged", "waiting for an address: 1 endpoint"} {
 		if !strings.Contains(out, want) {
 			t.Fatalf("import said %q, want %q in it", out, want)
 		}
@@ -320,7 +320,7 @@ func TestEndpointsOfADaemon(t *testing.T) {
 		t.Errorf("a bad import: exit %d, %q", code, errs)
 	}
 	good := writeTestFile(t, "good.csv", "mac,ip,hostname\n02:00:00:00:00:03,10.1.0.7,\n02:00:00:00:00:04,,pc-4\n")
-	if out := mustEndpoints(t, "import", good, "--data", dir); !strings.Contains(out, "2 rows: 1 added, 1 updated") || !strings.Contains(out, "1 endpoint of it waiting") {
+	if out := mustEndpoints(t, "import", good, "--data", dir); !strings.Contains(out, "2 rows: 1 added, 1 updated") || !strings.Contains(out, "waiting for an address: 1 endpoint") {
 		t.Errorf("import: %q", out)
 	}
 	if out := mustEndpoints(t, "delete", "10.1.0.7", "--data", dir); out != "deleted 02:00:00:00:00:03 (pc-2, 10.1.0.7)\n" {

@@ -143,7 +143,7 @@ func importEndpoints(ctx context.Context, r repository, f *endpointsFile) (api.I
 func writeImport(w io.Writer, name string, res *api.ImportResult) error {
 	_, err := fmt.Fprintf(w, "%s: %s: %d added, %d updated, %d unchanged\n", name, amount(uint64(res.Rows), "row"), res.Added, res.Updated, res.Unchanged)
 	if err == nil && res.Waiting > 0 {
-		_, err = fmt.Fprintf(w, "%s of it waiting for an address: no flow can be told to be theirs until an import gives them an ip\n", amount(uint64(res.Waiting), "endpoint"))
+		_, err = fmt.Fprintf(w, "waiting for an address: %s of this file; no flow counts there until an import gives an ip\n", amount(uint64(res.Waiting), "endpoint"))
 	}
 	return err
 }

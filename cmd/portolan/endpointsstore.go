@@ -114,7 +114,7 @@ func (s openedStore) Endpoint(_ context.Context, name string) (profiler.Endpoint
 }
 
 func (s openedStore) Import(_ context.Context, f *endpointsFile) (api.ImportResult, error) {
-	return editor{s.Store}.Import(f.rows)
+	return editor(s).Import(f.rows)
 }
 
 func (s openedStore) Delete(_ context.Context, name string) error { return s.Store.Delete(name) }
