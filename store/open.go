@@ -147,7 +147,7 @@ func (s *Store) open() (err error) {
 	if err := s.openSet(); err != nil {
 		return err
 	}
-	s.armed.Store(true)
+	s.breaker.armed.Store(true)
 	return s.failure()
 }
 
@@ -235,7 +235,7 @@ func (s *Store) openPebble(db string, lock *pebble.Lock) error {
 		FS:                 guardedFS{s.o.FS, s.breaker},
 		Lock:               lock,
 		Logger:             s.breaker,
-		EventListener:      s.listener(),
+		EventListener:      s.breaker.listener(),
 		FormatMajorVersion: pebble.FormatNewest,
 		ReadOnly:           s.o.ReadOnly,
 		CacheSize:          64 << 20,
@@ -256,7 +256,7 @@ func (s *Store) openPebble(db string, lock *pebble.Lock) error {
 	select {
 	case err := <-done:
 		return err
-	case <-s.failed:
+	case <-s.breaker.failed:
 		return s.failure()
 	}
 }

@@ -45,7 +45,7 @@ var ErrClosed = errors.New("the store is closed")
 
 // Store is an open store. Its methods may be called from any goroutine.
 type Store struct {
-	*breaker
+	breaker  *breaker
 	dir      string
 	o        Options
 	db       *pebble.DB
@@ -90,7 +90,10 @@ func (s *Store) publish() {
 // Failed delivers the error that has stopped the store, once, and is closed
 // then. It wraps ErrFailed. Whoever receives it shuts the process down in
 // order, with a deadline: a read that was under way may not return.
-func (s *Store) Failed() <-chan error { return s.told }
+func (s *Store) Failed() <-chan error { return s.breaker.told }
+
+// failure is why the store has stopped, nil while it works.
+func (s *Store) failure() error { return s.breaker.failure() }
 
 // Live is the endpoint-IP set as of the last commit. Close closes it; its
 // readers must have been closed before.
@@ -142,7 +145,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
-				s.fail(fmt.Errorf("pebble: %v", r))
+				s.breaker.fail(fmt.Errorf("pebble: %v", r))
 			}
 		}()
 		done <- b.Commit(pebble.Sync)
@@ -150,11 +153,11 @@ func (s *Store) commit(b *pebble.Batch) error {
 	select {
 	case err := <-done:
 		if err != nil {
-			s.fail(err)
+			s.breaker.fail(err)
 			return s.failure()
 		}
 		return b.Close()
-	case <-s.failed:
+	case <-s.breaker.failed:
 		return s.failure()
 	}
 }
@@ -188,7 +191,7 @@ func (s *Store) closePebble() error {
 	select {
 	case err := <-done:
 		return err
-	case <-s.failed:
+	case <-s.breaker.failed:
 		return s.failure()
 	}
 }
