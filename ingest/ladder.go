@@ -144,7 +144,7 @@ func (f *iface) openQueues(attrs *netlink.LinkAttrs, mode bpf.Mode, refusals []s
 			}
 		}
 		if err != nil {
-			refusals = append(refusals, append(refused, fmt.Sprintf("queue %d: %v", q, err))...)
+			refusals = append(refusals, append(refused, fmt.Sprintf("queue %d: %s", q, shortly(err)))...)
 			s.log.Warn("a queue has no AF_XDP socket: its exports come by the UDP sockets", "interface", f.name, "queue", q, "reason", err)
 			continue
 		}
@@ -170,11 +170,20 @@ func openQueue(attrs *netlink.LinkAttrs, queue int, mode bpf.Mode) (socket *xsk.
 		if socket, err = xsk.Open(c); err == nil {
 			return socket, nil, nil
 		}
-		refused = append(refused, fmt.Sprintf("zero-copy: %v", err))
+		refused = append(refused, "zero-copy: "+shortly(err))
 	}
 	c.Mode = xsk.Copy
 	socket, err = xsk.Open(c)
 	return socket, refused, err
+}
+
+// shortly is a refusal without what was tried, which stands beside it.
+func shortly(err error) string {
+	var open *xsk.OpenError
+	if errors.As(err, &open) {
+		return open.Short()
+	}
+	return err.Error()
 }
 
 // frameSize is the place that a frame needs in the UMEM.

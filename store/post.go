@@ -46,6 +46,11 @@ func (s *Store) Post(ctx context.Context, b *profiler.Batch) error {
 	}
 	b.Outcomes = b.Outcomes[:n]
 	clear(b.Outcomes)
+	if cap(b.Posted) < n {
+		b.Posted = make([]int64, n)
+	}
+	b.Posted = b.Posted[:n]
+	clear(b.Posted)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -78,7 +83,7 @@ func (s *Store) apply(ctx context.Context, b *profiler.Batch) error {
 	p.reset()
 	batch := s.db.NewBatch()
 	for i := range b.Observations {
-		outcome, err := s.applyOne(batch, &b.Observations[i])
+		outcome, err := s.applyOne(batch, &b.Observations[i], &b.Posted[i])
 		if err != nil {
 			return errors.Join(err, batch.Close())
 		}
@@ -121,7 +126,9 @@ func (p *poster) reset() {
 	p.added = 0
 }
 
-func (s *Store) applyOne(batch *pebble.Batch, o *profiler.Observation) (profiler.Outcome, error) {
+// applyOne decides one observation, and tells the time of the post that stands
+// from then on; without a port there is none.
+func (s *Store) applyOne(batch *pebble.Batch, o *profiler.Observation, posted *int64) (profiler.Outcome, error) {
 	if uint64(o.Binding) >= uint64(len(s.owners)) {
 		return profiler.Stale, nil
 	}
@@ -145,6 +152,7 @@ func (s *Store) applyOne(batch *pebble.Batch, o *profiler.Observation) (profiler
 		}
 	}
 	next, outcome := profiler.Decide(have, int(count.ports), o, s.Interval())
+	*posted = next.Posted
 	switch outcome {
 	case profiler.Added:
 		count.ports++

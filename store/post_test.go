@@ -50,6 +50,28 @@ func TestPostOutcomes(t *testing.T) {
 	want(t, posted(t, s))
 }
 
+// The answer carries the time of the post that stands: the sensor's interval runs
+// from there, also after it has forgotten the pair.
+func TestPostTellsThePostThatStands(t *testing.T) {
+	s := opened(t, t.TempDir(), Options{})
+	imported(t, s, office)
+	answer := func(at time.Time, outcome profiler.Outcome, stands time.Time) {
+		t.Helper()
+		b := &profiler.Batch{Observations: []profiler.Observation{see(t, s, "10.1.0.5", 9100, at)}}
+		if err := s.Post(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if want(t, b.Outcomes, outcome); len(b.Posted) != 1 || b.Posted[0] != stands.UnixNano() {
+			t.Errorf("at %s: posted %v, want %d", at, b.Posted, stands.UnixNano())
+		}
+	}
+	answer(t0, profiler.Added, t0)
+	later := t0.Add(23 * time.Hour)
+	answer(later, profiler.Duplicate, t0)
+	due := t0.Add(31 * time.Hour)
+	answer(due, profiler.Updated, due)
+}
+
 func TestPostRefusals(t *testing.T) {
 	s := opened(t, t.TempDir(), Options{})
 	imported(t, s, office)

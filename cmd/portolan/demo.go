@@ -171,7 +171,7 @@ const (
 )
 
 // export sends the office's traffic from the three routers until ctx ends.
-func (s *stage) export(ctx context.Context, o *office, sensor *ingest.Sensor) error {
+func (s *stage) export(ctx context.Context, o *demoOffice, sensor *ingest.Sensor) error {
 	to := sensor.Addresses()[0]
 	conns := make([]net.Conn, len(s.from))
 	err := s.routers.Do(func() (err error) {

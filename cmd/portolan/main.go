@@ -87,8 +87,8 @@ func newCLI() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	c.AddCommand(
-		newRun(), newDemo(), newReplay(), newDecode(),
-		newStatus(), newCheckConfig(), newVersion(),
+		newRun(), newDemo(), newReplay(), newDecode(), newEndpoints(),
+		newStatus(), newDoctor(), newCheckConfig(), newVersion(),
 	)
 	return c
 }

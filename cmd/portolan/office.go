@@ -14,10 +14,10 @@ import (
 	"github.com/portolan/portolan/profiler"
 )
 
-// office is a small office's network for the demo: who is there and what they
+// demoOffice is a small office's network for the demo: who is there and what they
 // say to one another, as its routers would export it. The seed is fixed, so
 // that every demo tells the same story.
-type office struct {
+type demoOffice struct {
 	rand  *rand.Rand
 	rows  []profiler.Row
 	hosts map[string][][16]byte // by kind
@@ -62,8 +62,8 @@ var officeKinds = []kind{
 }
 
 // newOffice sets the office up.
-func newOffice() *office {
-	o := &office{rand: rand.New(rand.NewPCG(2055, 5)), hosts: map[string][][16]byte{}}
+func newOffice() *demoOffice {
+	o := &demoOffice{rand: rand.New(rand.NewPCG(2055, 5)), hosts: map[string][][16]byte{}}
 	ip := netip.MustParseAddr("10.20.0.10")
 	for _, k := range officeKinds {
 		for i := range k.count {
@@ -83,7 +83,7 @@ func newOffice() *office {
 
 // flows appends n conversations that ended just before now, each in both
 // directions, as routers export them.
-func (o *office) flows(records []flow.Record, n int, now time.Time) []flow.Record {
+func (o *demoOffice) flows(records []flow.Record, n int, now time.Time) []flow.Record {
 	for range n {
 		if o.rand.IntN(4) == 0 {
 			// Browsing: somebody inside, a server outside.
@@ -98,7 +98,7 @@ func (o *office) flows(records []flow.Record, n int, now time.Time) []flow.Recor
 }
 
 // service picks a service by weight, and one device that offers it.
-func (o *office) service() ([16]byte, service) {
+func (o *demoOffice) service() ([16]byte, service) {
 	total := 0
 	for _, k := range officeKinds {
 		for _, s := range k.serves {
@@ -116,12 +116,12 @@ func (o *office) service() ([16]byte, service) {
 	panic("office: weights do not add up")
 }
 
-func (o *office) pick(kind string) [16]byte {
+func (o *demoOffice) pick(kind string) [16]byte {
 	return o.hosts[kind][o.rand.IntN(len(o.hosts[kind]))]
 }
 
 // talk appends a conversation's two records.
-func (o *office) talk(records []flow.Record, proto uint8, client, server [16]byte, port uint16, now time.Time) []flow.Record {
+func (o *demoOffice) talk(records []flow.Record, proto uint8, client, server [16]byte, port uint16, now time.Time) []flow.Record {
 	ask := flow.Record{
 		Src: client, Dst: server, SrcPort: uint16(49152 + o.rand.IntN(16384)), DstPort: port, Proto: proto,
 		Packets: 2 + o.rand.Uint64N(30), Bytes: 120 + o.rand.Uint64N(4000), InIf: 1, OutIf: 2,

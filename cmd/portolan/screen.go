@@ -33,6 +33,9 @@ const (
 	redraw        = time.Second
 	linePeriod    = 5 * time.Second
 	shownOnScreen = 8 // endpoints
+	// patienceForFirst is how long the screen waits for a first port to
+	// announce before it begins with none.
+	patienceForFirst = 5 * time.Second
 )
 
 func newScreen(out io.Writer, d *daemon) *screen {
@@ -63,7 +66,7 @@ func (s *screen) run(ctx context.Context) {
 			if !s.first {
 				s.announce()
 			}
-			if now.Before(next) {
+			if now.Before(next) || !s.first && now.Sub(s.started) < patienceForFirst {
 				continue
 			}
 			st, err := client.Status(ctx)

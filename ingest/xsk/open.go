@@ -58,7 +58,7 @@ func Open(c Config) (*Socket, error) {
 			return s, nil
 		}
 		if time.Since(began)+wait > patience(err) {
-			return nil, c.explain(err)
+			return nil, &OpenError{c, err, c.advise(err)}
 		}
 		time.Sleep(wait)
 		wait = min(2*wait, busyLongest)

@@ -88,7 +88,7 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 		want error
 		says string
 	}{
-		{"zero-copy on a veth", free, Config{Mode: ZeroCopy}, -1, unix.EOPNOTSUPP, "use copy mode"},
+		{"zero-copy on a veth", free, Config{Mode: ZeroCopy}, -1, unix.EOPNOTSUPP, "no zero-copy"},
 		{"no such queue", free, Config{Mode: Copy, Queue: 99}, -1, unix.EINVAL, "no such queue"},
 		{"no such device", free, Config{Mode: Copy, Ifindex: 9999}, -1, unix.ENODEV, "no interface"},
 		{"bound queue", bound, small, -1, unix.EBUSY, "another socket"},
