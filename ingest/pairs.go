@@ -130,17 +130,17 @@ func (t *pairTable) touch(hash uint64) uint64 {
 // where the pair is in flight, or was posted less than its interval ago, with
 // at least this evidence. Otherwise the pair is in flight from now on and the
 // caller has to see to it that posted or forget follows.
-func (t *pairTable) claim(key, hash uint64, e profiler.Evidence, now uint32, interval time.Duration, o *profiler.Observation) (slot, claimResult) {
-	first, b := t.bucket(hash)
-	mine := hash & tagMask
-	next := uint64(stateInFlight)<<stateShift | uint64(e)<<evidenceShift | mine | uint64(now)
+func (t *pairTable) claim(f *finding, now uint32, interval time.Duration) (slot, claimResult) {
+	first, b := t.bucket(f.hash)
+	mine := f.hash & tagMask
+	next := uint64(stateInFlight)<<stateShift | uint64(f.evidence)<<evidenceShift | mine | uint64(now)
 	for i := 0; i < bucketWords; i += 2 {
-		if atomic.LoadUint64(&b[i]) != key {
+		if atomic.LoadUint64(&b[i]) != f.key {
 			continue
 		}
 		s := atomic.LoadUint64(&b[i+1])
 		for s&tagMask == mine && s>>stateShift != stateAbsent && s>>stateShift != stateClaimed {
-			if !claimable(s, e, now, interval, o) {
+			if !f.claimable(s, now, interval) {
 				return slot{}, alreadyPosted
 			}
 			if atomic.CompareAndSwapUint64(&b[i+1], s, next) {
@@ -149,12 +149,12 @@ func (t *pairTable) claim(key, hash uint64, e profiler.Evidence, now uint32, int
 			s = atomic.LoadUint64(&b[i+1])
 		}
 	}
-	return t.insert(first, b, key, next)
+	return t.insert(first, b, f.key, next)
 }
 
 // claimable tells whether a pair in state s may be posted again.
-func claimable(s uint64, e profiler.Evidence, now uint32, interval time.Duration, o *profiler.Observation) bool {
-	if e > profiler.Evidence(s>>evidenceShift&evidenceMask) {
+func (f *finding) claimable(s uint64, now uint32, interval time.Duration) bool {
+	if f.evidence > profiler.Evidence(s>>evidenceShift&evidenceMask) {
 		return true // stronger evidence is no duplicate
 	}
 	if s>>stateShift == stateInFlight {
@@ -166,7 +166,8 @@ func claimable(s uint64, e profiler.Evidence, now uint32, interval time.Duration
 	if age >= 0 && age <= int64(interval/time.Second) {
 		return false // the common case, without the pair's own share of jitter
 	}
-	return profiler.Due(0, (age-1)*int64(time.Second), profiler.PairInterval(interval, o))
+	o := f.observation([16]byte{}, 0)
+	return profiler.Due(0, (age-1)*int64(time.Second), profiler.PairInterval(interval, &o))
 }
 
 // insert puts a new key into its bucket: into a free slot, else in the place of

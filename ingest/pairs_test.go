@@ -10,15 +10,16 @@ import (
 	"time"
 
 	"github.com/portolan/portolan/profiler"
+	"github.com/portolan/portolan/store/ipset"
 )
 
 const pairInterval = 24 * time.Hour
 
 // claimPair claims port of binding 1 at second now.
 func claimPair(t *pairTable, port uint16, e profiler.Evidence, now uint32) (slot, claimResult) {
-	o := profiler.Observation{Binding: 1, Gen: 1, Port: port, Proto: protoTCP}
 	key := pairKey(1, 1, protoTCP, port, profiler.Listening)
-	return t.claim(key, pairHash(key), e, now, pairInterval, &o)
+	f := finding{key: key, hash: pairHash(key), binding: ipset.Binding{ID: 1, Gen: 1}, port: port, proto: protoTCP, role: profiler.Listening, evidence: e}
+	return t.claim(&f, now, pairInterval)
 }
 
 func TestPairLifeCycle(t *testing.T) {

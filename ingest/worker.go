@@ -55,6 +55,15 @@ type finding struct {
 	evidence  profiler.Evidence
 }
 
+// observation is the finding as the Sink gets it.
+func (f *finding) observation(exporter [16]byte, arrival int64) profiler.Observation {
+	return profiler.Observation{
+		Binding: f.binding.ID, Gen: f.binding.Gen,
+		Port: f.port, Proto: f.proto, Role: f.role, Evidence: f.evidence,
+		Exporter: exporter, First: arrival, Last: arrival,
+	}
+}
+
 // worker turns datagrams into observations. One goroutine owns it; what others
 // may read is its page, its queue's tail and its exporters.
 type worker struct {
@@ -204,13 +213,7 @@ func (w *worker) claim(d *datagram, arrival int64) {
 	interval := time.Duration(w.interval.Load())
 	for i := range w.findings {
 		f := &w.findings[i]
-		p := pending{obs: profiler.Observation{
-			Binding: f.binding.ID, Gen: f.binding.Gen,
-			Port: f.port, Proto: f.proto, Role: f.role, Evidence: f.evidence,
-			Exporter: d.source, First: arrival, Last: arrival,
-		}}
-		var result claimResult
-		p.claim, result = w.pairs.claim(f.key, f.hash, f.evidence, now, interval, &p.obs)
+		c, result := w.pairs.claim(f, now, interval)
 		switch result {
 		case alreadyPosted:
 			w.counts.sides[fateDuplicate]++
@@ -218,9 +221,9 @@ func (w *worker) claim(d *datagram, arrival int64) {
 			w.counts.sides[fateTableFull]++
 		case claimed:
 			w.counts.sides[fateObserved]++
-			if !w.queue.push(&p) {
+			if !w.queue.push(&pending{f.observation(d.source, arrival), c}) {
 				w.counts.lost[lossQueueFull]++
-				w.pairs.forget(p.claim)
+				w.pairs.forget(c)
 			}
 		}
 	}

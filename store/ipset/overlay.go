@@ -109,20 +109,6 @@ func present(b Binding) int {
 	return 1
 }
 
-// each calls fn for every entry.
-func (o *overlay) each(fn func(key, Binding)) {
-	for _, s := range o.shards {
-		if s == nil {
-			continue
-		}
-		for i := range s.slots {
-			if s.slots[i].Binding != (Binding{}) {
-				fn(s.slots[i].key, s.slots[i].Binding)
-			}
-		}
-	}
-}
-
 func (s *shard) len() int {
 	if s == nil {
 		return 0
