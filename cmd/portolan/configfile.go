@@ -112,6 +112,8 @@ func scalar(n ast.Node) (string, error) {
 		return v.Value, nil
 	case *ast.NullNode:
 		return "", errors.New("a value is missing")
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		// Not a plain value, though the library counts them as scalars.
 	case ast.ScalarNode:
 		return v.GetToken().Value, nil
 	}

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -218,44 +217,6 @@ func startError(err error) error {
 // newLogger writes to standard error.
 func newLogger(level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-}
-
-// banner tells what has been started, in the words of the status.
-func (d *daemon) banner() string {
-	var b strings.Builder
-	t := newTable(&b)
-	fmt.Fprintf(t, "portolan %s\n", buildVersion())
-	st := d.sensor.Status()
-	sockets := map[string]int{}
-	for _, p := range st.Paths {
-		switch {
-		case p.Listen != "":
-			sockets[p.Listen]++
-			if sockets[p.Listen] == 1 {
-				t.row("  UDP", p.Listen, p.Reason)
-			}
-		case p.Queue != nil:
-			t.row("  AF_XDP", fmt.Sprintf("%s queue %d: %s", p.Interface, *p.Queue, p.Path), p.Reason)
-		default:
-			t.row("  AF_XDP", p.Interface+": "+p.State, p.Reason)
-		}
-	}
-	if len(d.config.interfaces) == 0 {
-		t.row("  AF_XDP", "off", "attaching can interrupt a network card for seconds; --interface NAME turns it on, 'portolan doctor' tells what it would get")
-	}
-	counts := d.store.Counts()
-	hint := ""
-	if counts.Endpoints == 0 {
-		hint = "no flow is kept until endpoints are known: portolan endpoints import FILE.csv"
-	}
-	t.row("  store", fmt.Sprintf("%s: %d endpoints, %d addresses, %d ports", d.config.data, counts.Endpoints, counts.Bindings, counts.Ports), hint)
-	if u := d.url(); u != "" {
-		t.row("  page", u, "")
-	}
-	if err := t.Flush(); err != nil {
-		d.log.Warn("cannot lay out the banner", "error", err)
-	}
-	return b.String()
 }
 
 // editor lets the API change the store.

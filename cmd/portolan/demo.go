@@ -126,7 +126,7 @@ func demo(ctx context.Context, c *cobra.Command, address string) (err error) {
 		return err
 	}
 	fmt.Fprint(out, d.banner())
-	fmt.Fprintf(out, "  try      portolan endpoints list --data %s\nCtrl-C ends the demo and removes everything.\n\n", s.conf.data)
+	fmt.Fprintf(out, "  try     portolan endpoints list --data %s\nCtrl-C ends the demo and removes everything.\n\n", s.conf.data)
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -85,6 +85,8 @@ func newCLI() *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// With a function of its own an unknown verb is an error, not a request for help.
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(
 		newRun(), newDemo(), newReplay(), newDecode(), newEndpoints(),
