@@ -24,11 +24,12 @@ type exporterID struct {
 // workers look up in it once per datagram, without a lock: the places of an
 // open-addressing table are atomic pointers that go from nil to an exporter
 // once and never change again. Only the first message of a new one takes the
-// mutex. Exporters are never removed; beyond maxExporters all new ones share
+// mutex, until the table is full. Exporters are never removed; beyond maxExporters all new ones share
 // one entry without a name, so that forged addresses cost no memory.
 type exporters struct {
 	places [exporterPlaces]atomic.Pointer[exporter]
 	others exporter
+	full   atomic.Bool // maxExporters are known: no new one is entered
 
 	mu struct {
 		sync.Mutex
@@ -55,6 +56,9 @@ type exporter struct {
 func (e *exporters) of(id exporterID) *exporter {
 	for i := id.hash(); ; i++ {
 		x := e.places[i%exporterPlaces].Load()
+		if x == nil && e.full.Load() {
+			return &e.others
+		}
 		if x == nil {
 			return e.enter(id)
 		}
@@ -78,6 +82,7 @@ func (e *exporters) enter(id exporterID) *exporter {
 			x = &exporter{id: id}
 			e.mu.known++
 			place.Store(x)
+			e.full.Store(e.mu.known == maxExporters)
 			return x
 		case x.id == id:
 			return x
@@ -116,33 +121,34 @@ const (
 	gapWindow  = 1 << 24
 )
 
-// note takes one message: its sequence number and how many units it carries.
-func (s *sequence) note(number, units uint32) {
+// note takes one message: its sequence number, by how many units it says that it
+// advances it, and how many of them it really carried.
+func (s *sequence) note(number, units, carried uint32) {
 	end := number + units
 	for {
 		high := s.high.Load()
 		ahead := int32(end - uint32(high))
 		if high == 0 || ahead > gapWindow || ahead < -lateWindow {
-			s.begin(high, number, units)
+			s.begin(high, number, units, carried)
 			return
 		}
 		if ahead <= 0 || s.high.CompareAndSwap(high, high+uint64(ahead)) {
-			s.received.Add(uint64(units))
+			s.received.Add(uint64(carried))
 			return
 		}
 	}
 }
 
 // begin starts a span with this message, unless another worker has just done so.
-func (s *sequence) begin(seen uint64, number, units uint32) {
+func (s *sequence) begin(seen uint64, number, units, carried uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.high.Load() != seen {
-		s.received.Add(uint64(units))
+		s.received.Add(uint64(carried))
 		return
 	}
 	s.before.Add(s.gap())
-	s.received.Store(uint64(units))
+	s.received.Store(uint64(carried))
 	s.base.Store(firstUnwrapped + uint64(number))
 	s.high.Store(firstUnwrapped + uint64(number) + uint64(units))
 }

@@ -34,11 +34,22 @@ func TestSequence(t *testing.T) {
 	} {
 		var s sequence
 		for _, m := range c.got {
-			s.note(m.number, m.units)
+			s.note(m.number, m.units, m.units)
 		}
 		if got := s.lost(); got != c.lost {
 			t.Errorf("%s: %d lost, want %d", c.name, got, c.lost)
 		}
+	}
+}
+
+// A datagram that was cut short counts with what it carried.
+func TestSequenceOfShortMessages(t *testing.T) {
+	var s sequence
+	s.note(0, 30, 30)
+	s.note(30, 30, 12)
+	s.note(60, 30, 30)
+	if got := s.lost(); got != 18 {
+		t.Errorf("%d lost, want 18", got)
 	}
 }
 
@@ -48,13 +59,13 @@ func TestSequenceOverTwoPaths(t *testing.T) {
 	const messages, units, missing = 20_000, 30, 100
 	rnd := rand.New(rand.NewPCG(3, 4))
 	var s sequence
-	s.note(0, units)
+	s.note(0, units, units)
 	var wg sync.WaitGroup
 	paths := [2]chan uint32{make(chan uint32, 64), make(chan uint32, 64)}
 	for _, p := range paths {
 		wg.Go(func() {
 			for n := range p {
-				s.note(n, units)
+				s.note(n, units, units)
 			}
 		})
 	}

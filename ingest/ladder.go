@@ -52,8 +52,9 @@ var (
 type iface struct {
 	name    string
 	program *bpf.Program
-	sources []*source // one per queue
-	reason  string    // why there is no source
+	sources []*source     // one per queue that has a socket
+	refused []ReceivePath // the queues that have none
+	reason  string        // why there is no source
 }
 
 // largeMTU is the greatest MTU whose frames, with two VLAN tags, fit a 2,048-byte
@@ -130,9 +131,11 @@ func attach(c bpf.Config, ifindex int, mode bpf.Mode) (*bpf.Program, error) {
 	}
 }
 
-// openQueues opens a socket for every queue of the interface and returns the
-// refusals so far where none could be had.
-func (f *iface) openQueues(attrs *netlink.LinkAttrs, mode bpf.Mode, refusals []string, s *shared, wake chan<- struct{}) []string {
+// openQueues opens a socket for every queue of the interface. It adds its
+// refusals to those of the rungs above and returns all of them.
+func (f *iface) openQueues(attrs *netlink.LinkAttrs, mode bpf.Mode, above []string, s *shared, wake chan<- struct{}) []string {
+	refusals := slices.Clone(above)
+	f.refused = nil
 	for q := range max(attrs.NumRxQueues, 1) {
 		socket, refused, err := openQueue(attrs, q, mode)
 		if errors.Is(err, unix.EINVAL) && q > 0 {
@@ -144,12 +147,14 @@ func (f *iface) openQueues(attrs *netlink.LinkAttrs, mode bpf.Mode, refusals []s
 			}
 		}
 		if err != nil {
-			refusals = append(refusals, append(refused, fmt.Sprintf("queue %d: %s", q, shortly(err)))...)
+			reason := strings.Join(append(refused, fmt.Sprintf("queue %d: %s", q, shortly(err))), "; ")
+			refusals = append(refusals, reason)
+			f.refused = append(f.refused, ReceivePath{Interface: f.name, Queue: &q, Path: PathUDP.String(), State: "off", Reason: reason})
 			s.log.Warn("a queue has no AF_XDP socket: its exports come by the UDP sockets", "interface", f.name, "queue", q, "reason", err)
 			continue
 		}
 		reason := "the best there is"
-		if why := append(slices.Clone(refusals), refused...); len(why) > 0 {
+		if why := append(slices.Clone(above), refused...); len(why) > 0 {
 			reason = strings.Join(why, "; ")
 		}
 		f.sources = append(f.sources, &source{
@@ -157,6 +162,7 @@ func (f *iface) openQueues(attrs *netlink.LinkAttrs, mode bpf.Mode, refusals []s
 			in:     &xskInput{socket: socket},
 			path:   rung(mode, socket.Mode()),
 			about:  ReceivePath{Interface: f.name, Queue: &q, Reason: reason},
+			leave:  func() error { return f.program.Unregister(q) },
 		})
 	}
 	return refusals
@@ -218,6 +224,9 @@ func (q Requirement) check(ifaces []*iface) error {
 	for _, f := range ifaces {
 		if len(f.sources) == 0 {
 			return fmt.Errorf("%w: %s was demanded on %s; %s", ErrRequirement, limit, f.name, f.reason)
+		}
+		if len(f.refused) > 0 {
+			return fmt.Errorf("%w: %s was demanded on %s, queue %d gets udp; %s", ErrRequirement, limit, f.name, *f.refused[0].Queue, f.refused[0].Reason)
 		}
 		for _, s := range f.sources {
 			if s.path > limit {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -83,6 +84,7 @@ func (r *receiver) openUDP(s *shared, wake chan<- struct{}) error {
 				in:     &udpInput{socket: socket},
 				path:   PathUDP,
 				about:  ReceivePath{Listen: socket.LocalAddr().String(), Reason: r.udpReason(socket)},
+				leave:  socket.Close, // the others of its group get its share
 			})
 		}
 	}
@@ -152,23 +154,56 @@ func (r *receiver) listensOn(addr netip.Addr) bool {
 
 // watch follows changes of the namespace's addresses until close.
 func (r *receiver) watch() {
-	if len(r.ifaces) == 0 {
-		return
+	if len(r.ifaces) > 0 {
+		r.watcher.Go(func() {
+			for r.follow() {
+			}
+		})
 	}
-	updates := make(chan netlink.AddrUpdate, 64)
-	log := r.sources[0].log
-	err := r.config.Inside(func() error { return netlink.AddrSubscribe(updates, r.stop) })
+}
+
+// watchPause is between two tries to follow address changes.
+const watchPause = time.Second
+
+// follow subscribes to address changes, takes all addresses as they then are, and
+// applies what changes. The subscription ends when the kernel had more to tell than
+// it could hold; follow then returns true to be called again.
+func (r *receiver) follow() bool {
+	log := r.config.Log
+	updates, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
+	err := r.config.Inside(func() error {
+		if err := netlink.AddrSubscribe(updates, done); err != nil {
+			close(updates)
+			return err
+		}
+		return r.updateLocals()
+	})
+	defer func() {
+		close(done)
+		for range updates { // until the library has let go of it
+		}
+	}()
 	if err != nil {
 		log.Warn("cannot follow address changes: exports to addresses added later come by the UDP sockets", "error", err)
-		return
 	}
-	r.watcher.Go(func() {
-		for range updates {
+	for {
+		select {
+		case <-r.stop:
+			return false
+		case _, ok := <-updates:
+			if !ok {
+				select {
+				case <-r.stop:
+					return false
+				case <-time.After(watchPause):
+					return true
+				}
+			}
 			if err := r.config.Inside(r.updateLocals); err != nil {
 				log.Warn("cannot tell the XDP program of a changed address", "error", err)
 			}
 		}
-	})
+	}
 }
 
 func (r *receiver) updateLocals() error {
@@ -197,7 +232,7 @@ func (r *receiver) workers() []*worker {
 func (r *receiver) turnAway() {
 	for _, f := range r.ifaces {
 		for _, s := range f.sources {
-			if err := f.program.Unregister(*s.about.Queue); err != nil {
+			if err := s.leave(); err != nil {
 				s.log.Warn("cannot take a queue out of the socket map", "interface", f.name, "queue", *s.about.Queue, "error", err)
 			}
 		}
@@ -212,6 +247,8 @@ func (r *receiver) wake() {
 
 // close gives up everything. The workers have ended.
 func (r *receiver) close() error {
+	close(r.stop)
+	r.watcher.Wait()
 	var errs []error
 	for _, s := range r.sources {
 		errs = append(errs, s.in.close())
@@ -219,7 +256,6 @@ func (r *receiver) close() error {
 	for _, f := range r.ifaces {
 		errs = append(errs, f.close())
 	}
-	close(r.stop)
 	return errors.Join(errs...)
 }
 
@@ -232,6 +268,9 @@ func (r *receiver) addTo(st *Status) {
 		}
 		if len(f.sources) == 0 {
 			st.Paths = append(st.Paths, ReceivePath{Interface: f.name, Path: PathUDP.String(), State: "off", Reason: f.reason})
+		}
+		if len(f.sources) > 0 {
+			st.Paths = append(st.Paths, f.refused...)
 		}
 		for i, s := range f.sources {
 			p := s.status()

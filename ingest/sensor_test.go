@@ -22,6 +22,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 
+	"github.com/portolan/portolan/ingest/xsk"
 	"github.com/portolan/portolan/netns"
 )
 
@@ -200,7 +201,15 @@ func TestQueueLeavesAndComesBackUnderLoad(t *testing.T) {
 				l.conn.Write(v5(uint32(i), time.Now(), tcp("10.0.0.1", uint16(i), "198.51.100.1", 443)))
 			}
 		}()
-		time.Sleep(3 * time.Millisecond)
+		// The change comes while this round's datagrams arrive.
+		eventually(t, s, "traffic in this round", func(st Status) bool {
+			return st.Ledger.Datagrams.Received > uint64(sent)+perRound/8
+		})
+		select {
+		case <-done:
+			t.Fatal("the round was over before the change")
+		default:
+		}
 		var err error
 		if round%2 == 0 {
 			err = f.program.Unregister(0)
@@ -283,13 +292,14 @@ func TestLinkDownAndUp(t *testing.T) {
 	set(false)
 	eventually(t, s, "link down", func(st Status) bool { return st.Paths[0].State == "link down" })
 	set(true)
+	// The state tells without any traffic.
+	eventually(t, s, "up again", func(st Status) bool { return st.Paths[0].State == "up" })
 	n := 0
 	eventually(t, s, "receives again", func(st Status) bool {
 		l.send(t, n, 1)
 		n++
 		return st.Ledger.ByPath["copy"] > 0
 	})
-	eventually(t, s, "up again", func(st Status) bool { return st.Paths[0].State == "up" })
 }
 
 // An address that is added later is received for through AF_XDP as well.
@@ -389,6 +399,43 @@ func TestOccupiedInterface(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Start(); !errors.Is(err, ErrRequirement) || !strings.Contains(err.Error(), "somebody_else") {
+		t.Fatalf("Start: %v", err)
+	}
+}
+
+// A queue that another socket holds is shown, and no demand is met by the others.
+func TestOccupiedQueue(t *testing.T) {
+	l := newLab(t, 2)
+	var other *xsk.Socket
+	if err := l.receiver.Do(func() error {
+		dev, err := net.InterfaceByName(device)
+		if err != nil {
+			return err
+		}
+		other, err = xsk.Open(xsk.Config{Ifindex: dev.Index, Queue: 1, Mode: xsk.Copy})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	c := Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink(), Interfaces: []string{device}}
+	s := l.start(t, c)
+	var off int
+	for _, p := range s.Status().Paths {
+		if p.State == "off" && p.Queue != nil && *p.Queue == 1 && strings.Contains(p.Reason, "another socket") {
+			off++
+		}
+	}
+	if off != 1 {
+		t.Errorf("%+v", s.Status().Paths)
+	}
+	stop(t, s)
+	c.Require, c.Inside = RequireCopy, l.receiver.Do
+	demanding, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demanding.Start(); !errors.Is(err, ErrRequirement) || !strings.Contains(err.Error(), "queue 1") {
 		t.Fatalf("Start: %v", err)
 	}
 }

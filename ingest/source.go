@@ -24,6 +24,9 @@ const (
 	// drainTime bounds how long a worker empties a source that traffic still
 	// reaches, when the sensor stops.
 	drainTime = 500 * time.Millisecond
+	// grace is how long a worker waits for frames that were on their way into
+	// the ring when its queue was taken out of the socket map.
+	grace = 10 * time.Millisecond
 )
 
 // input is where datagrams come from: an AF_XDP socket or a UDP socket. It is
@@ -49,6 +52,7 @@ type source struct {
 	cpu   int         // the core that the worker is pinned to, -1: none
 	tid   atomic.Int32
 	fault atomic.Pointer[fault]
+	leave func() error // turns traffic away from the input
 }
 
 // fault is why a source does not receive.
@@ -65,36 +69,48 @@ func (s *source) run(now func() time.Time, stop <-chan struct{}) {
 	s.pin()
 	defer s.reader.Close()
 	defer s.publish()
-	var drainUntil time.Time
+	wait, drainUntil := patience, time.Time{}
 	for {
 		err := s.in.receive(&s.burst, 0)
 		if err == nil && s.burst.empty() {
-			if !drainUntil.IsZero() {
-				return
-			}
 			s.reader.Park()
-			err = s.in.receive(&s.burst, patience)
+			err = s.in.receive(&s.burst, wait)
+			if err == nil && s.burst.empty() && !drainUntil.IsZero() {
+				return // nothing for as long as grace
+			}
 		}
 		if err != nil && !s.endure(err) {
+			s.abandon()
 			return
+		}
+		if err == nil && s.fault.Load() != nil {
+			s.fault.Store(nil)
 		}
 		if !s.burst.empty() {
 			s.process(s.path, now().UnixNano())
 			s.in.release()
 			s.burst.reset()
-			if s.fault.Load() != nil {
-				s.fault.Store(nil)
-			}
 		}
 		select {
 		case <-stop:
 			if drainUntil.IsZero() {
-				drainUntil = time.Now().Add(drainTime)
+				wait, drainUntil = grace, time.Now().Add(drainTime)
 			} else if time.Now().After(drainUntil) {
 				return
 			}
 		default:
 		}
+	}
+}
+
+// abandon turns the traffic of an input that does not work any more to the
+// others: a ring that nobody reads would swallow it.
+func (s *source) abandon() {
+	if s.leave == nil {
+		return
+	}
+	if err := s.leave(); err != nil {
+		s.log.Warn("cannot turn traffic away from a receive path that has ended", "path", s.path.String(), "interface", s.about.Interface, "listen", s.about.Listen, "error", err)
 	}
 }
 

@@ -147,7 +147,9 @@ func (w *worker) datagram(view *ipset.View, d *datagram, arrival int64) {
 	x.datagrams.Add(1)
 	x.records.Add(uint64(len(records)))
 	x.lastSeen.Store(arrival)
-	x.sequence.note(m.Sequence, uint32(m.Count))
+	if x != &w.exporters.others {
+		x.sequence.note(m.Sequence, uint32(m.Count), uint32(len(records)))
+	}
 	if w.verbose {
 		w.logProcessing(&m, d, len(records), arrival)
 	}
