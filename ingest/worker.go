@@ -148,7 +148,7 @@ func (w *worker) datagram(view *ipset.View, d *datagram, arrival int64) {
 	x.records.Add(uint64(len(records)))
 	x.lastSeen.Store(arrival)
 	if x != &w.exporters.others {
-		x.sequence.note(m.Sequence, uint32(m.Count), uint32(len(records)))
+		x.sequence.note(m.Sequence, announced(&m, len(records)), uint32(len(records)))
 	}
 	if w.verbose {
 		w.logProcessing(&m, d, len(records), arrival)
@@ -157,6 +157,15 @@ func (w *worker) datagram(view *ipset.View, d *datagram, arrival int64) {
 	w.resolve(view, records, arrival)
 	w.judge()
 	w.claim(d, arrival)
+}
+
+// announced is by how many flows a message says that it advances the sequence. A
+// claim that the format does not allow is worth nothing.
+func announced(m *flow.Message, records int) uint32 {
+	if m.Count > flow.MaxV5Records {
+		return uint32(records)
+	}
+	return uint32(m.Count)
 }
 
 // resolve looks both sides of every record up, all at once so that the cache

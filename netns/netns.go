@@ -91,7 +91,7 @@ func (n *NS) Do(fn func() error) error {
 	}
 	return onOwnThread(func() error {
 		if err := netns.Set(n.fd); err != nil {
-			return fmt.Errorf("enter network namespace: %w", err)
+			return fmt.Errorf("enter network namespace %s (it takes root, or CAP_SYS_ADMIN): %w", n.Path(), err)
 		}
 		return fn()
 	})

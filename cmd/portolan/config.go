@@ -168,10 +168,11 @@ func applyListen(c *config, values []string) error {
 
 // parseListen reads ADDR:PORT, where no address means every address.
 func parseListen(s string) (netip.AddrPort, error) {
+	full := s
 	if strings.HasPrefix(s, ":") {
-		s = "[::]" + s
+		full = "[::]" + s
 	}
-	a, err := netip.ParseAddrPort(s)
+	a, err := netip.ParseAddrPort(full)
 	if err != nil {
 		return a, fmt.Errorf("%q is not ADDR:PORT, such as :2055, 192.0.2.1:2055 or [2001:db8::1]:2055", s)
 	}
@@ -203,6 +204,9 @@ func applyNetns(c *config, values []string) error {
 }
 
 func applyExporters(c *config, values []string) error {
+	if values != nil && len(values) == 0 {
+		return errors.New("an empty list would let nobody send; leave the setting out to let everybody")
+	}
 	for _, v := range values {
 		p, err := parsePrefix(v)
 		if err != nil {
@@ -219,7 +223,10 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
-	if err != nil {
+	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if err != nil || p.Addr().Is4In6() {
 		return p, fmt.Errorf("%q is not a prefix, such as 192.0.2.0/24 or 2001:db8::/32", s)
 	}
 	if p != p.Masked() {
@@ -274,7 +281,8 @@ func applyInterval(c *config, values []string) error {
 }
 
 func applyLogLevel(c *config, values []string) error {
-	if err := c.logLevel.UnmarshalText([]byte(one(values))); err != nil {
+	err := c.logLevel.UnmarshalText([]byte(one(values)))
+	if err != nil || strings.ContainsAny(one(values), "+-") { // slog knows levels in between
 		return fmt.Errorf("%q is not debug, info, warn or error", one(values))
 	}
 	return nil

@@ -32,6 +32,11 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"interval of zero", "interval: 0\n", ":1:11: interval: "},
 		{"interval that is none", "interval: daily\n", `:1:11: interval: "daily" is not a duration`},
 		{"prefix too long", "exporters: [192.0.2.0/33]\n", ": exporters: \"192.0.2.0/33\" is not a prefix"},
+		{"nobody may send", "exporters: []\n", ": exporters: an empty list would let nobody send"},
+		{"mapped prefix", "exporters: [\"::ffff:0.0.0.0/95\"]\n", "is not a prefix"},
+		{"port", "listen: [\":x\"]\n", `: listen: ":x" is not ADDR:PORT`},
+		{"level in between", "log_level: INFO+3\n", `: log_level: "INFO+3" is not debug`},
+		{"tag", "http: !!str none\n", ": http: a plain value is expected"},
 		{"host bits", "exporters: [192.0.2.1/24]\n", "did you mean 192.0.2.0/24?"},
 		{"rung", "interfaces: [eth9]\nrequire: fast\n", `:2:10: require: unknown rung "fast"`},
 		{"rung without an interface", "require: copy\n", ": require: it needs an interface"},
@@ -84,7 +89,7 @@ func TestUsageErrors(t *testing.T) {
 
 // Flag before environment before file before default.
 func TestPrecedence(t *testing.T) {
-	file := tempFile(t, "# a comment\ninterval: 2h\ndata: /file\nhttp: none\nlisten:\n  - 192.0.2.1:2055\n  - :9995\nexporters: 192.0.2.7\n")
+	file := tempFile(t, "# a comment\n\"interval\": 2h\ndata: /file\nhttp: none\nlisten:\n  - 192.0.2.1:2055\n  - :9995\nexporters: 192.0.2.7\n")
 	t.Setenv("PORTOLAN_DATA", "/environment")
 	t.Setenv("PORTOLAN_INTERVAL", "3h")
 	code, out := checkConfig(t, "--config", file, "--interval", "4h", "--output", "json")

@@ -64,7 +64,7 @@ func readMapping(path string, body ast.Node, values map[string]value) error {
 	var errs []error
 	seen := map[string]bool{}
 	for _, e := range entries {
-		key := e.Key.String()
+		key := e.Key.GetToken().Value
 		s := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
 		switch {
 		case s < 0:

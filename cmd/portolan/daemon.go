@@ -51,7 +51,7 @@ func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, e
 	}()
 	started := time.Now()
 	if err := os.MkdirAll(conf.data, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the data directory: %w", err)
+		return nil, fmt.Errorf("cannot make the data directory; --data DIR chooses another: %w", err)
 	}
 	d.store, err = store.Open(conf.data, store.Options{Interval: conf.interval, Logger: log.With("log", "profiler")})
 	if err != nil {
@@ -170,7 +170,11 @@ func (d *daemon) wait(ctx context.Context) error {
 }
 
 func (d *daemon) stopSensor() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	limit := stopTime
+	if d.store.Err() != nil {
+		limit = 0 // it will take nothing more
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return d.sensor.Stop(ctx)
 }
