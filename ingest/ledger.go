@@ -229,6 +229,34 @@ func (t *tally) ledger(inFlight uint64) Ledger {
 	return l
 }
 
+// Reasons are all the names that a Ledger's maps can have, for metrics: a series
+// that begins with its first event hides it from whoever watches for increases.
+type Reasons struct {
+	Dropped, Problems, SidesDropped, Lost []string
+}
+
+// AllReasons lists them.
+func AllReasons() (r Reasons) {
+	r.Dropped = names[datagramDrop](0, datagramDrops)
+	r.Problems = names[flow.Problem](0, int(flow.Problems))
+	r.SidesDropped = names[fate](int(firstDroppedFate), fates)
+	r.Lost = names[loss](0, losses)
+	return r
+}
+
+// names lists the values from first to n that have a name.
+func names[R interface {
+	~uint8
+	String() string
+}](first, n int) (list []string) {
+	for i := first; i < n; i++ {
+		if s := R(i).String(); s != "" {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
 // named gives the counts above zero their reasons' names.
 func named[R interface {
 	~uint8

@@ -72,6 +72,16 @@ func (x exposition) counters(name, help, label string, values map[string]uint64)
 	}
 }
 
+// fromZero has a 0 for every name that has not been counted yet.
+func fromZero(names []string, counted map[string]uint64) map[string]uint64 {
+	all := make(map[string]uint64, len(names))
+	for _, n := range names {
+		all[n] = 0
+	}
+	maps.Copy(all, counted)
+	return all
+}
+
 // single writes a family of one sample without labels.
 func (x exposition) single(name, kind, help string, v uint64) {
 	x.family(name, kind, help)
@@ -88,8 +98,8 @@ func (x exposition) datagrams(st *ingest.Status) {
 	}
 	x.counters("portolan_receive_path_packets_total", "Datagrams received, by the rung of the receive ladder that they came by.", "path", byPath)
 	x.counters("portolan_datagrams_total", "Datagrams whose header was accepted. Received is this and portolan_datagrams_dropped_total.", "outcome", map[string]uint64{"decoded": l.Datagrams.Decoded})
-	x.counters("portolan_datagrams_dropped_total", "Datagrams received and not decoded, by reason.", "reason", l.Datagrams.Dropped)
-	x.counters("portolan_problems_total", "Things wrong inside decoded datagrams, by reason.", "reason", l.Problems)
+	x.counters("portolan_datagrams_dropped_total", "Datagrams received and not decoded, by reason.", "reason", fromZero(ingest.AllReasons().Dropped, l.Datagrams.Dropped))
+	x.counters("portolan_problems_total", "Things wrong inside decoded datagrams, by reason.", "reason", fromZero(ingest.AllReasons().Problems, l.Problems))
 	x.counters("portolan_records_total", "Flow records decoded, by the version of the export format.", "version", l.ByVersion)
 }
 
@@ -97,9 +107,9 @@ func (x exposition) books(l *ingest.Ledger) {
 	x.counters("portolan_sides_total", "Sides of records by what became of them; two sides a record, with portolan_sides_dropped_total.", "outcome", map[string]uint64{
 		"external": l.Sides.External, "duplicate": l.Sides.Duplicate, "undetermined": l.Sides.Undetermined, "observed": l.Sides.Observed,
 	})
-	x.counters("portolan_sides_dropped_total", "Sides of records that could not be observed, by reason.", "reason", l.Sides.Dropped)
+	x.counters("portolan_sides_dropped_total", "Sides of records that could not be observed, by reason.", "reason", fromZero(ingest.AllReasons().SidesDropped, l.Sides.Dropped))
 	x.counters("portolan_posts_total", "Observations that the profiler has acknowledged.", "outcome", map[string]uint64{"acknowledged": l.Posts.Acknowledged})
-	x.counters("portolan_posts_lost_total", "Observations that the profiler did not take or never got, by reason.", "reason", l.Posts.Lost)
+	x.counters("portolan_posts_lost_total", "Observations that the profiler did not take or never got, by reason.", "reason", fromZero(ingest.AllReasons().Lost, l.Posts.Lost))
 	x.single("portolan_posts_in_flight", "gauge", "Observations made and not yet answered by the profiler.", l.Posts.InFlight)
 	answers := map[string]uint64{"added": 0, "updated": 0, "duplicate": 0}
 	maps.Copy(answers, l.Posts.Answers)
