@@ -19,7 +19,6 @@ import (
 	"github.com/portolan/portolan/bpf"
 	"github.com/portolan/portolan/ingest"
 	"github.com/portolan/portolan/netns"
-	"github.com/portolan/portolan/profiler"
 	"github.com/portolan/portolan/profiler/api"
 	"github.com/portolan/portolan/profiler/web"
 	"github.com/portolan/portolan/store"
@@ -221,12 +220,4 @@ func startError(err error) error {
 // newLogger writes to standard error.
 func newLogger(level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-}
-
-// editor lets the API change the store.
-type editor struct{ *store.Store }
-
-func (e editor) Import(rows []profiler.Row) (api.ImportResult, error) {
-	res, err := e.Store.Import(rows, store.ImportOptions{})
-	return api.ImportResult{Rows: len(rows), Added: res.Added, Updated: res.Updated, Unchanged: res.Unchanged}, err
 }

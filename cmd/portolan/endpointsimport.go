@@ -38,7 +38,7 @@ waits for one.`,
 	output.add(c)
 	var file *endpointsFile
 	onRepository(c, func(c *cobra.Command, r repository, _ []string) error {
-		res, err := importEndpoints(c.Context(), r, file)
+		res, err := r.Import(c.Context(), file)
 		if err != nil {
 			return err
 		}
@@ -110,33 +110,6 @@ func refuseFile(w io.Writer, name string, wrong *profiler.CSVErrors) error {
 		rest = fmt.Sprintf(", of which the first %d are listed", len(wrong.Errors))
 	}
 	return failWith(exitInput, fmt.Errorf("nothing was imported: %s has %s%s", name, amount(uint64(n), "error"), rest))
-}
-
-// importEndpoints imports a file and finds out who of it waits for an address.
-func importEndpoints(ctx context.Context, r repository, f *endpointsFile) (api.ImportResult, error) {
-	res, err := r.Import(ctx, f)
-	if err != nil {
-		return res, err
-	}
-	unplaced := map[profiler.MAC]bool{}
-	for i := range f.rows {
-		if !f.rows[i].IP.IsValid() {
-			unplaced[f.rows[i].MAC] = true
-		}
-	}
-	if len(unplaced) == 0 {
-		return res, nil
-	}
-	res.Waiting = 0
-	for e, err := range r.Endpoints(ctx) {
-		if err != nil {
-			return res, fmt.Errorf("the file was imported, but who of it waits for an address cannot be told: %w", err)
-		}
-		if e.Waiting && unplaced[e.MAC] {
-			res.Waiting++
-		}
-	}
-	return res, nil
 }
 
 // writeImport is the result for people.
