@@ -66,6 +66,11 @@ func explain(err error) error {
 }
 
 func privilegeError(cause error) error {
+	// What the library says around the errno advises programmers, not operators.
+	var errno unix.Errno
+	if errors.As(cause, &errno) {
+		cause = errno
+	}
 	if caps := missing(); caps != "" {
 		return fmt.Errorf("%w: this process lacks %s; run it as root or grant that: %w", ErrPrivilege, caps, cause)
 	}
