@@ -168,3 +168,39 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// brokenInput is an input that fails for good.
+type brokenInput struct{}
+
+func (*brokenInput) receive(*burst, time.Duration) error { return errors.New("the ring is broken") }
+func (*brokenInput) release()                            {}
+func (*brokenInput) wake()                               {}
+func (*brokenInput) close() error                        { return nil }
+func (*brokenInput) drops() map[string]uint64            { return nil }
+
+// A worker that ends turns the traffic of its input away: nobody reads it any more.
+func TestBrokenInputTurnsItsTrafficAway(t *testing.T) {
+	c := Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink()}
+	if err := c.complete(); err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	s := &source{
+		worker: newWorker(newShared(&c), make(chan struct{}, 1)),
+		in:     &brokenInput{}, path: PathCopy, cpu: -1,
+		leave: func() error { left++; return nil },
+	}
+	ended := make(chan struct{})
+	go func() { s.run(time.Now, make(chan struct{})); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the worker goes on with a broken input")
+	}
+	if left != 1 {
+		t.Errorf("traffic was turned away %d times", left)
+	}
+	if st := s.status(); st.State != "failed" || st.Reason != "the ring is broken" {
+		t.Errorf("%+v", st)
+	}
+}
