@@ -55,17 +55,18 @@ func appendV5Record(dst []byte, h V5Header, r *Record) []byte {
 	dst = be.AppendUint16(dst, uint16(min(r.OutIf, math.MaxUint16)))
 	dst = be.AppendUint32(dst, uint32(min(r.Packets, math.MaxUint32)))
 	dst = be.AppendUint32(dst, uint32(min(r.Bytes, math.MaxUint32)))
-	dst = be.AppendUint32(dst, h.uptimeAt(r.Start))
-	dst = be.AppendUint32(dst, h.uptimeAt(r.End))
+	dst = be.AppendUint32(dst, unixToUptime(h.ExportTime, h.Uptime, r.Start))
+	dst = be.AppendUint32(dst, unixToUptime(h.ExportTime, h.Uptime, r.End))
 	dst = be.AppendUint16(dst, r.SrcPort)
 	dst = be.AppendUint16(dst, r.DstPort)
 	dst = append(dst, 0, r.TCPFlags, r.Proto, 0)
 	return append(dst, 0, 0, 0, 0, 0, 0, 0, 0) // AS numbers, masks, padding
 }
 
-// uptimeAt is the exporter's uptime in milliseconds at a time, modulo 2^32.
-func (h V5Header) uptimeAt(t int64) uint32 {
-	return h.Uptime - uint32((h.ExportTime-t)/nsPerMs)
+// unixToUptime is the inverse of uptimeToUnix: the exporter's uptime in
+// milliseconds at a time, modulo 2^32.
+func unixToUptime(export int64, uptime uint32, t int64) uint32 {
+	return uptime - uint32((export-t)/nsPerMs)
 }
 
 // mappedPrefix is ::ffff:0:0/96, RFC 4291 section 2.5.5.2.
