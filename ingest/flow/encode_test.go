@@ -16,13 +16,13 @@ import (
 
 const encodedExport = int64(0x6a000000) * nsPerSecond
 
-func addr16(s string) [16]byte { return netip.MustParseAddr(s).As16() }
+func addressOf(s string) [16]byte { return netip.MustParseAddr(s).As16() }
 
 // encodedTCP is 10.0.0.1:40000 to 10.0.0.2:443, 12 packets from 9 to 1 s before
 // encodedExport.
 func encodedTCP() Record {
 	return Record{
-		Src: addr16("10.0.0.1"), Dst: addr16("10.0.0.2"), SrcPort: 40000, DstPort: 443,
+		Src: addressOf("10.0.0.1"), Dst: addressOf("10.0.0.2"), SrcPort: 40000, DstPort: 443,
 		Proto: 6, TCPFlags: 0x1b, InIf: 7, OutIf: 8, Packets: 12, Bytes: 3400,
 		Start: encodedExport - 9*nsPerSecond, End: encodedExport - 1*nsPerSecond,
 	}
@@ -30,12 +30,12 @@ func encodedTCP() Record {
 
 func encodedUDP6() Record {
 	r := encodedTCP()
-	r.Src, r.Dst = addr16("2001:db8::1"), addr16("2001:db8::2")
+	r.Src, r.Dst = addressOf("2001:db8::1"), addressOf("2001:db8::2")
 	r.SrcPort, r.DstPort, r.Proto, r.TCPFlags = 5353, 53, 17, 0
 	return r
 }
 
-func wantBytes(t *testing.T, got, want []byte) {
+func wantEncoded(t *testing.T, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
 		t.Errorf("got\n%swant\n%s", hex.Dump(got), hex.Dump(want))
@@ -48,7 +48,7 @@ func TestAppendV9(t *testing.T) {
 	udp.Packets, udp.Bytes = 1<<32, math.MaxUint64
 	before := []byte{0xaa} // what is appended to stays, and is not counted
 	got := AppendV9(before, h, []Record{encodedTCP(), udp})
-	wantBytes(t, got, slices.Concat(before, []byte{
+	wantEncoded(t, got, slices.Concat(before, []byte{
 		0, 9, 0, 2, 0, 0, 0x27, 0x10, // version 9, two records, uptime 10 s
 		0x6a, 0, 0, 0, 0, 0, 1, 0, 1, 2, 3, 4, // export time, sequence, source id
 
@@ -76,7 +76,7 @@ func TestAppendV9(t *testing.T) {
 
 func TestAppendV9Templates(t *testing.T) {
 	h := V9Header{ExportTime: encodedExport, Uptime: 10_000, Sequence: 256, Domain: 0x01020304}
-	wantBytes(t, AppendV9Templates(nil, h), []byte{
+	wantEncoded(t, AppendV9Templates(nil, h), []byte{
 		0, 9, 0, 2, 0, 0, 0x27, 0x10, // version 9, two records, uptime 10 s
 		0x6a, 0, 0, 0, 0, 0, 1, 0, 1, 2, 3, 4, // export time, sequence, source id
 		0, 0, 0, 172, // template set: 4 + 2 × (4 + 20 × 4)
@@ -102,7 +102,7 @@ func TestAppendIPFIX(t *testing.T) {
 	// 9 s and 1 s before the export time, in milliseconds:
 	start := []byte{0x00, 0x00, 0x01, 0x9e, 0x0f, 0xff, 0xdc, 0xd8}
 	end := []byte{0x00, 0x00, 0x01, 0x9e, 0x0f, 0xff, 0xfc, 0x18}
-	wantBytes(t, got, slices.Concat(before, []byte{
+	wantEncoded(t, got, slices.Concat(before, []byte{
 		0, 10, 0, 204, 0x6a, 0, 0, 0, // version 10, 16 + 76 + 112 bytes, export time
 		0, 0, 1, 0, 1, 2, 3, 4, // sequence, domain
 
@@ -128,7 +128,7 @@ func TestAppendIPFIX(t *testing.T) {
 
 func TestAppendIPFIXTemplates(t *testing.T) {
 	h := IPFIXHeader{ExportTime: encodedExport, Sequence: 256, Domain: 0x01020304}
-	wantBytes(t, AppendIPFIXTemplates(nil, h), []byte{
+	wantEncoded(t, AppendIPFIXTemplates(nil, h), []byte{
 		0, 10, 0, 188, 0x6a, 0, 0, 0, // version 10, 16 + 172 bytes, export time
 		0, 0, 1, 0, 1, 2, 3, 4, // sequence, domain
 		0, 2, 0, 172, // template set: 4 + 2 × (4 + 20 × 4)
@@ -147,14 +147,14 @@ func TestAppendIPFIXTemplates(t *testing.T) {
 
 func TestAppendSFlow(t *testing.T) {
 	h := SFlowHeader{
-		Agent: addr16("192.0.2.1"), SubAgent: 3, Sequence: 256, Uptime: 10_000,
+		Agent: addressOf("192.0.2.1"), SubAgent: 3, Sequence: 256, Uptime: 10_000,
 		Samples: 5, Sampling: 100,
 	}
 	udp := encodedUDP6()
 	udp.Bytes = 10       // less than its headers take
 	udp.InIf = 1<<32 - 1 // more than the short form holds
 	got := AppendSFlow(nil, h, []Record{encodedTCP(), udp})
-	wantBytes(t, got, slices.Concat([]byte{
+	wantEncoded(t, got, slices.Concat([]byte{
 		0, 0, 0, 5, 0, 0, 0, 1, 192, 0, 2, 1, // version 5, an IPv4 agent
 		0, 0, 0, 3, 0, 0, 1, 0, 0, 0, 0x27, 0x10, // sub-agent, sequence, uptime 10 s
 		0, 0, 0, 2, // samples
@@ -190,13 +190,13 @@ func TestAppendSFlow(t *testing.T) {
 }
 
 func TestAppendSFlowExpanded(t *testing.T) {
-	h := SFlowHeader{Agent: addr16("2001:db8::9"), Sampling: 100, Expanded: true}
+	h := SFlowHeader{Agent: addressOf("2001:db8::9"), Sampling: 100, Expanded: true}
 	icmp := Record{
-		Src: addr16("10.0.0.1"), Dst: addr16("10.0.0.2"), Proto: 1, DstPort: 8 << 8,
+		Src: addressOf("10.0.0.1"), Dst: addressOf("10.0.0.2"), Proto: 1, DstPort: 8 << 8,
 		InIf: 1<<32 - 1, OutIf: 8, Bytes: 84,
 	}
 	got := AppendSFlow(nil, h, []Record{icmp})
-	wantBytes(t, got, slices.Concat([]byte{
+	wantEncoded(t, got, slices.Concat([]byte{
 		0, 0, 0, 5, 0, 0, 0, 2, // version 5, an IPv6 agent
 		0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9,
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
