@@ -6,27 +6,100 @@ import "fmt"
 
 // Record is one flow as an exporter told it, whatever the format was. It has a
 // fixed size and no pointers, so that a worker's scratch of records costs the
-// garbage collector nothing.
+// garbage collector nothing. What a worker needs of every record comes first.
 type Record struct {
-	// Start and End are the times of the first and the last packet in
-	// nanoseconds since 1970 UTC on the exporter's clock. They are as
-	// exported: Start after End, or End after the export time, are possible.
-	Start, End int64
-	// Packets and Bytes count what the exporter counted, not multiplied by
-	// the sampling rate. Bytes are those of layer 3.
-	Packets, Bytes uint64
 	// Src and Dst are IPv6 addresses; an IPv4 address a.b.c.d is ::ffff:a.b.c.d.
+	// Both are :: where the record has none.
 	Src, Dst [16]byte
-	// InIf and OutIf are the exporter's SNMP interface indexes, 0 if unknown.
-	InIf, OutIf uint32
 	// SrcPort and DstPort are as exported, 0 where the protocol has none.
-	// Many exporters put type<<8|code of an ICMP message in DstPort.
+	// Many exporters put type<<8|code of an ICMP message in DstPort, and so
+	// does the decoder where they are told apart.
 	SrcPort, DstPort uint16
 	// Proto is the IP protocol number.
 	Proto uint8
 	// TCPFlags is the OR of the low eight flag bits of all packets of the flow.
 	TCPFlags uint8
+	// Initiator is the end that opened the connection, where the exporter
+	// declares it.
+	Initiator End
+	// Direction is how the flow crossed the interface where it was observed.
+	Direction Direction
+	// Present tells which fields the record really has.
+	Present Fields
+	// Sampling is N where one packet in N was sampled, 0 if unknown or unsampled.
+	Sampling uint32
+	// Start and End are the times of the first and the last packet in
+	// nanoseconds since 1970 UTC on the exporter's clock. They are as
+	// exported: Start after End, or End after the export time, are possible.
+	Start, End int64
+	// Packets and Bytes count what the exporter counted from Src to Dst, not
+	// multiplied by the sampling rate. Bytes are those of layer 3, where the
+	// exporter has them.
+	Packets, Bytes uint64
+	// ReversePackets and ReverseBytes count the way back, from Dst to Src, of
+	// a record that describes both (RFC 5103).
+	ReversePackets, ReverseBytes uint64
+	// InIf and OutIf are the exporter's SNMP interface indexes, 0 if unknown.
+	InIf, OutIf uint32
+	// SrcMAC and DstMAC are the layer 2 addresses where it was observed.
+	SrcMAC, DstMAC [6]byte
+	// VLAN is the identifier of the outer tag, 0 if there is none.
+	VLAN uint16
+	// ReverseTCPFlags are the TCPFlags of the way back.
+	ReverseTCPFlags uint8
+	// Event is IPFIX firewallEvent (element 233): 0 none, 1 created, 2 deleted,
+	// 3 denied, 4 alert, 5 updated. A denied flow reached nothing.
+	Event uint8
 }
+
+// End names one of the two ends of a record.
+type End uint8
+
+// The ends; the zero value is neither.
+const (
+	NoEnd End = iota
+	SourceEnd
+	DestinationEnd
+)
+
+// Direction is how a flow crossed the interface where it was observed.
+type Direction uint8
+
+// The directions, as IPFIX flowDirection (element 61) has them, plus one.
+const (
+	NoDirection Direction = iota
+	Ingress
+	Egress
+)
+
+// Fields is a set of Record's fields.
+type Fields uint32
+
+// The fields that a format or a template may lack. Ports, counters and times
+// that are present can be zero.
+const (
+	HasSrc Fields = 1 << iota
+	HasDst
+	HasSrcPort
+	HasDstPort
+	HasProto
+	HasTCPFlags
+	HasStart
+	HasEnd
+	HasPackets
+	HasBytes
+	HasReverse // any of the three reverse counters
+	HasInIf
+	HasOutIf
+	HasSrcMAC
+	HasDstMAC
+	HasVLAN
+	HasEvent
+
+	// fixedFields are those that every record of v1, v5 and v7 has.
+	fixedFields = HasSrc | HasDst | HasSrcPort | HasDstPort | HasProto | HasTCPFlags |
+		HasStart | HasEnd | HasPackets | HasBytes | HasInIf | HasOutIf
+)
 
 // Version is a format of flow export.
 type Version uint8
@@ -56,72 +129,42 @@ func (v Version) String() string {
 	return fmt.Sprintf("version(%d)", uint8(v))
 }
 
-// Drop is the reason why a whole datagram was not decoded.
-type Drop uint8
-
-const (
-	// NoDrop: the header was accepted.
-	NoDrop Drop = iota
-	// DropEmpty: a datagram of 0 bytes.
-	DropEmpty
-	// DropShortHeader: a datagram too short to hold a version number, or of
-	// a known version and shorter than the header of that version.
-	DropShortHeader
-	// DropUnknownVersion: a version that this release does not decode,
-	// whatever the length.
-	DropUnknownVersion
-
-	// Drops is the number of values, for counter arrays. Index 0 is NoDrop.
-	Drops = iota
-)
-
-var dropNames = [Drops]string{"", "empty", "short_header", "unknown_version"}
-
-// String returns the reason as used in metrics and the ledger, empty for NoDrop.
-func (d Drop) String() string {
-	if int(d) < len(dropNames) {
-		return dropNames[d]
+// fill takes what a sampled packet tells for the fields that r lacks.
+func (r *Record) fill(sampled *Record) {
+	missing := sampled.Present &^ r.Present
+	r.Present |= missing
+	has := func(f Fields) bool { return missing&f != 0 }
+	if has(HasSrc) {
+		r.Src = sampled.Src
 	}
-	return fmt.Sprintf("drop(%d)", uint8(d))
-}
-
-// Problem is something wrong inside a datagram whose header was accepted. What
-// can be decoded is decoded all the same.
-type Problem uint8
-
-const (
-	// ProblemCountZero: the header announces no records. Bytes behind such a
-	// header are trailing bytes as well.
-	ProblemCountZero Problem = iota
-	// ProblemCountOver30: the v5 header announces more than the format's
-	// maximum of 30. Records that are present are decoded.
-	ProblemCountOver30
-	// ProblemCountPastEnd: the header announces more records than the bytes
-	// hold. Only whole records are decoded; the piece of one that may follow
-	// belongs to this problem and is not called trailing.
-	ProblemCountPastEnd
-	// ProblemTrailingBytes: bytes follow the last announced record.
-	ProblemTrailingBytes
-
-	// Problems is the number of values, for counter arrays.
-	Problems = iota
-)
-
-var problemNames = [Problems]string{"count_zero", "count_over_30", "count_past_end", "trailing_bytes"}
-
-// String returns the reason as used in metrics and the ledger.
-func (p Problem) String() string {
-	if int(p) < len(problemNames) {
-		return problemNames[p]
+	if has(HasDst) {
+		r.Dst = sampled.Dst
 	}
-	return fmt.Sprintf("problem(%d)", uint8(p))
+	if has(HasSrcPort) {
+		r.SrcPort = sampled.SrcPort
+	}
+	if has(HasDstPort) {
+		r.DstPort = sampled.DstPort
+	}
+	if has(HasProto) {
+		r.Proto = sampled.Proto
+	}
+	if has(HasTCPFlags) {
+		r.TCPFlags = sampled.TCPFlags
+	}
+	if has(HasPackets) {
+		r.Packets = sampled.Packets
+	}
+	if has(HasBytes) {
+		r.Bytes = sampled.Bytes
+	}
+	if has(HasSrcMAC) {
+		r.SrcMAC = sampled.SrcMAC
+	}
+	if has(HasDstMAC) {
+		r.DstMAC = sampled.DstMAC
+	}
+	if has(HasVLAN) {
+		r.VLAN = sampled.VLAN
+	}
 }
-
-// ProblemSet holds each Problem p of one datagram as bit 1<<p. 0 means none.
-type ProblemSet uint32
-
-// Has tells whether p is in the set.
-func (s ProblemSet) Has(p Problem) bool { return s>>p&1 != 0 }
-
-// With returns the set with p in it.
-func (s ProblemSet) With(p Problem) ProblemSet { return s | 1<<p }

@@ -53,7 +53,7 @@ func slowV5(b []byte) (Message, []Record, ProblemSet, Drop) {
 
 	var recs []Record
 	for len(recs) < m.Count {
-		r, ok := slowV5Record(in, export, h.SysUptime)
+		r, ok := slowV5Record(in, export, h.SysUptime, m.Sampling)
 		if !ok {
 			break
 		}
@@ -65,7 +65,7 @@ func slowV5(b []byte) (Message, []Record, ProblemSet, Drop) {
 		p = p.With(ProblemCountZero)
 	}
 	if h.Count > 30 {
-		p = p.With(ProblemCountOver30)
+		p = p.With(ProblemCountOverMax)
 	}
 	if len(recs) < m.Count {
 		p = p.With(ProblemCountPastEnd)
@@ -75,7 +75,7 @@ func slowV5(b []byte) (Message, []Record, ProblemSet, Drop) {
 	return m, recs, p, NoDrop
 }
 
-func slowV5Record(in *bytes.Reader, export time.Time, uptime uint32) (Record, bool) {
+func slowV5Record(in *bytes.Reader, export time.Time, uptime, sampling uint32) (Record, bool) {
 	var w struct {
 		SrcAddr, DstAddr, NextHop [4]byte
 		Input, Output             uint16
@@ -103,6 +103,9 @@ func slowV5Record(in *bytes.Reader, export time.Time, uptime uint32) (Record, bo
 		DstPort:  w.DstPort,
 		Proto:    w.Prot,
 		TCPFlags: w.TCPFlags,
+		Sampling: sampling,
+		Present: HasSrc | HasDst | HasSrcPort | HasDstPort | HasProto | HasTCPFlags |
+			HasStart | HasEnd | HasPackets | HasBytes | HasInIf | HasOutIf,
 	}, true
 }
 

@@ -2,10 +2,7 @@
 
 package flow
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "encoding/binary"
 
 // NetFlow v5, as in Cisco's "NetFlow Export Datagram Format", tables B-3 and
 // B-4: a header of 24 bytes and up to 30 records of 48, big endian.
@@ -54,35 +51,10 @@ func (m *Message) parseV5(b []byte) Drop {
 	return NoDrop
 }
 
-func (m *Message) appendV5(dst []Record) ([]Record, ProblemSet) {
-	n := m.Records()
-	dst = slices.Grow(dst, n)
-	decodeV5(dst[len(dst):len(dst)+n], m.body, m.ExportTime, m.Uptime)
-	return dst[:len(dst)+n], m.problemsV5(n)
-}
-
-// problemsV5 compares what the header announces with what there is, n whole
-// records of it.
-func (m *Message) problemsV5(n int) (s ProblemSet) {
-	if m.Count == 0 {
-		s = s.With(ProblemCountZero)
-	}
-	if m.Count > MaxV5Records {
-		s = s.With(ProblemCountOver30)
-	}
-	switch {
-	case m.Count > n:
-		s = s.With(ProblemCountPastEnd)
-	case len(m.body) > n*v5RecordSize:
-		s = s.With(ProblemTrailingBytes)
-	}
-	return s
-}
-
 // decodeV5 fills every field of out from the records that b holds at least as
 // many of. It is one function, loop and body, so that nothing is passed or
 // spilled per record.
-func decodeV5(out []Record, b []byte, export int64, uptime uint32) {
+func decodeV5(out []Record, b []byte, export int64, uptime, sampling uint32) {
 	be := binary.BigEndian
 	for i := range out {
 		w := b[:v5RecordSize:v5RecordSize]
@@ -100,6 +72,12 @@ func decodeV5(out []Record, b []byte, export int64, uptime uint32) {
 		r.DstPort = be.Uint16(w[34:])
 		r.Proto = w[38]
 		r.TCPFlags = w[37]
+		r.Initiator, r.Direction = NoEnd, NoDirection
+		r.Present = fixedFields
+		r.Sampling = sampling
+		r.ReversePackets, r.ReverseBytes = 0, 0
+		r.SrcMAC, r.DstMAC = [6]byte{}, [6]byte{}
+		r.VLAN, r.ReverseTCPFlags, r.Event = 0, 0, 0
 	}
 }
 
