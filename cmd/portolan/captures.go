@@ -7,28 +7,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/portolan/portolan/ingest/capture"
 	"github.com/portolan/portolan/ingest/flow"
 )
-
-// exportPorts are the UDP ports that exporters send to as a rule: NetFlow 2055,
-// 9555, 9995 and 9996, IPFIX 4739, sFlow 6343.
-var exportPorts = []uint16{2055, 4739, 6343, 9555, 9995, 9996}
-
-// isExport tells whether a datagram of a file is a flow export or was meant to
-// be one; m and drop are what Parse made of it. A capture holds whatever the
-// network carried, and in all of it some datagram begins like a flow export by
-// chance (a DNS query with the right number, for one). So where the port does
-// not say that it is one, the header has to be right and to announce records.
-func isExport(d *capture.Datagram, m *flow.Message, drop flow.Drop) bool {
-	if d.Raw || slices.Contains(exportPorts, d.Destination.Port()) || slices.Contains(exportPorts, d.Source.Port()) {
-		return true
-	}
-	return drop == flow.NoDrop && m.Count > 0 && (m.Version != flow.V5 || m.Count <= flow.MaxV5Records)
-}
 
 // exporterOf is the address that sent a datagram, as flow and ingest have it;
 // zero where the file does not tell.
@@ -39,10 +22,10 @@ func exporterOf(d *capture.Datagram) (a [16]byte) {
 	return d.Source.Addr().Unmap().As16()
 }
 
-// headerTime is the time at which a message says it was sent.
+// headerTime is the time at which a message says it was sent. sFlow's do not.
 func headerTime(payload []byte) (time.Time, bool) {
 	var m flow.Message
-	if m.Parse(payload) != flow.NoDrop {
+	if m.Parse(payload) != flow.NoDrop || m.Version == flow.SFlow5 {
 		return time.Time{}, false
 	}
 	return time.Unix(0, m.ExportTime).UTC(), true

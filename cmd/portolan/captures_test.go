@@ -19,7 +19,6 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
-	"github.com/portolan/portolan/ingest/capture"
 	"github.com/portolan/portolan/ingest/flow"
 )
 
@@ -178,44 +177,4 @@ func threeFiles(t testing.TB, dir string) {
 	writePcap(t, filepath.Join(dir, "b.pcap"), sent{half, router6, sensor6, lying})
 	writeFile(t, filepath.Join(dir, "c.dat"), message(at(45*time.Second), flow.V5Header{},
 		flowOf(at(45*time.Second), protoTCP, "10.1.0.21:22", "203.0.113.9:61000")))
-}
-
-func TestIsExport(t *testing.T) {
-	record := flowOf(seven, protoTCP, "10.0.0.1:1", "10.0.0.2:2")
-	good := message(seven, flow.V5Header{}, record)
-	count := func(n uint16) []byte {
-		b := bytes.Clone(good)
-		b[2], b[3] = byte(n>>8), byte(n)
-		return b
-	}
-	other := netip.MustParseAddrPort("192.0.2.2:4000")
-	for _, c := range []struct {
-		name     string
-		from, to netip.AddrPort
-		raw      bool
-		payload  []byte
-		want     bool
-	}{
-		{"v5 to the usual port", router4, sensor4, false, good, true},
-		{"v5 to another port", router4, other, false, good, true},
-		{"anything to the usual port", router4, sensor4, false, []byte("hello"), true},
-		{"nothing to the usual port", router4, sensor4, false, nil, true},
-		{"anything from the usual port", sensor4, other, false, []byte("hello"), true},
-		{"anything to another port", router4, other, false, []byte("hello"), false},
-		{"nothing to another port", router4, other, false, nil, false},
-		{"short v5 to another port", router4, other, false, good[:23], false},
-		{"no records to another port", router4, other, false, count(0), false},
-		{"30 records to another port", router4, other, false, count(30), true},
-		{"31 records to another port", router4, other, false, count(31), false},
-		{"31 records to the usual port", router4, sensor4, false, count(31), true},
-		{"anything raw", netip.AddrPort{}, netip.AddrPort{}, true, []byte("hello"), true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var m flow.Message
-			d := capture.Datagram{Source: c.from, Destination: c.to, Raw: c.raw, Payload: c.payload}
-			if got := isExport(&d, &m, m.Parse(c.payload)); got != c.want {
-				t.Errorf("isExport is %t", got)
-			}
-		})
-	}
 }

@@ -40,7 +40,7 @@ a line on standard error, and so are the totals at the end.`,
 		if err != nil {
 			return err
 		}
-		d := decoding{problemsTo: c.ErrOrStderr()}
+		d := newDecoding(c.ErrOrStderr())
 		if asJSON {
 			d.printer = newRecordJSON(c.OutOrStdout())
 		} else {
@@ -55,21 +55,30 @@ a line on standard error, and so are the totals at the end.`,
 	return c
 }
 
-// recordPrinter writes the records of one datagram after the other. Errors are
+// recordPrinter writes the records of one message after the other. Errors are
 // those of the writer behind it.
 type recordPrinter interface {
-	print(d *capture.Datagram, m *flow.Message, records []flow.Record) error
+	print(b *flow.Batch) error
 	Flush() error
 }
 
-// decoding is one run of the verb.
+// decoding is one run of the verb. All files share its templates.
 type decoding struct {
 	printer    recordPrinter
 	problemsTo io.Writer
+	streams    *flow.Streams
+	decoder    *flow.Decoder
+	arrival    int64 // of the last datagram that has a time, Unix nanoseconds
 
-	records                              []flow.Record // of one datagram
-	datagrams, decoded, skipped, printed uint64
-	problems                             uint64
+	datagrams, skipped, printed, options, counters uint64
+	problems                                       uint64
+}
+
+func newDecoding(problemsTo io.Writer) *decoding {
+	streams := flow.NewStreams(flow.Limits{})
+	d := &decoding{problemsTo: problemsTo, streams: streams, decoder: flow.NewDecoder(streams)}
+	d.decoder.Patient = true
+	return d
 }
 
 // run decodes all files. One that cannot be read does not keep the others from
@@ -120,29 +129,36 @@ func (d *decoding) file(ctx context.Context, path string) (unread, err error) {
 	}
 }
 
-// datagram prints the records of one datagram and what is wrong with it.
+// datagram prints the records of one datagram, and those of former ones that
+// waited for a template of it, and what is wrong with it.
 func (d *decoding) datagram(g *capture.Datagram) error {
-	var m flow.Message
-	drop := m.Parse(g.Payload)
-	if !isExport(g, &m, drop) {
+	if !isExport(g) {
 		d.skipped++
 		return nil
 	}
 	d.datagrams++
-	if drop != flow.NoDrop {
+	if !g.Time.IsZero() {
+		d.arrival = g.Time.UnixNano()
+	}
+	if drop := d.decoder.Begin(exporterOf(g), d.arrival, g.Payload); drop != flow.NoDrop {
 		d.problem(g, drop)
 		return nil
 	}
-	d.decoded++
-	records, problems := m.Append(d.records[:0])
-	d.records = records
+	for b := d.decoder.Next(); b != nil; b = d.decoder.Next() {
+		d.printed += uint64(len(b.Records))
+		d.options += uint64(b.OptionsRecords)
+		d.counters += uint64(b.CounterSamples)
+		if err := d.printer.print(b); err != nil {
+			return err
+		}
+	}
+	problems := d.decoder.Problems()
 	for p := range flow.Problem(flow.Problems) {
 		if problems.Has(p) {
 			d.problem(g, p)
 		}
 	}
-	d.printed += uint64(len(records))
-	return d.printer.print(g, &m, records)
+	return nil
 }
 
 // problem tells one thing that is wrong. That standard error cannot be written
@@ -153,8 +169,15 @@ func (d *decoding) problem(g *capture.Datagram, reason fmt.Stringer) {
 }
 
 func (d *decoding) summary(files int) string {
-	s := fmt.Sprintf("%s: %s, %s, %s", amount(uint64(files), "file"), amount(d.datagrams, "datagram"),
-		amount(d.printed, "record"), amount(d.problems, "problem"))
+	s := fmt.Sprintf("%s: %s, %s, %s, %s, %s", amount(uint64(files), "file"), amount(d.datagrams, "datagram"),
+		amount(d.printed, "record"), amount(d.options, "options record"), amount(d.counters, "counter sample"), amount(d.problems, "problem"))
+	switch n := uint64(d.streams.Waiting()); n {
+	case 0:
+	case 1:
+		s += "; 1 data set still waits for its template"
+	default:
+		s += fmt.Sprintf("; %d data sets still wait for their templates", n)
+	}
 	if d.skipped > 0 {
 		s += fmt.Sprintf("; %s skipped", amount(d.skipped, "other UDP datagram"))
 	}
@@ -184,12 +207,12 @@ func (p *recordTable) Flush() error {
 	return p.out.Flush()
 }
 
-func (p *recordTable) print(d *capture.Datagram, m *flow.Message, records []flow.Record) error {
+func (p *recordTable) print(b *flow.Batch) error {
 	exporter := "-"
-	if !d.Raw {
-		exporter = d.Source.Addr().Unmap().String()
+	if a := exporterAddr(b); !a.IsUnspecified() {
+		exporter = a.String()
 	}
-	for i := range records {
+	for i := range b.Records {
 		if p.rows%tableRows == 0 {
 			if err := p.table.Flush(); err != nil {
 				return err
@@ -197,22 +220,33 @@ func (p *recordTable) print(d *capture.Datagram, m *flow.Message, records []flow
 			p.row("START", "DURATION", "PROTO", "SOURCE", "DESTINATION", "FLAGS", "PACKETS", "BYTES", "EXPORTER")
 		}
 		p.rows++
-		r := &records[i]
-		start, duration, flags := "-", "-", "-"
-		timed := r.Start != 0 || hasTimes(m.Version)
-		if timed {
-			start = string(appendTime(nil, r.Start))
-		}
-		if timed && r.End >= r.Start {
-			duration = time.Duration(r.End - r.Start).Round(time.Millisecond).String()
-		}
-		if r.Proto == protoTCP {
-			flags = tcpFlags(r.TCPFlags)
-		}
-		p.row(start, duration, profiler.ProtoName(r.Proto), sideOf(r.Src, r.SrcPort, r.Proto),
-			sideOf(r.Dst, r.DstPort, r.Proto), flags, r.Packets, r.Bytes, exporter)
+		p.record(&b.Records[i], exporter)
 	}
 	return nil
+}
+
+// record is one row; what the record does not have is a dash.
+func (p *recordTable) record(r *flow.Record, exporter string) {
+	has := func(f flow.Fields) bool { return r.Present&f == f }
+	shown := func(f flow.Fields, v any) string {
+		if !has(f) {
+			return "-"
+		}
+		return fmt.Sprint(v)
+	}
+	start, duration, flags := "-", "-", "-"
+	if has(flow.HasStart) {
+		start = string(appendTime(nil, r.Start))
+	}
+	if has(flow.HasStart|flow.HasEnd) && r.End >= r.Start {
+		duration = time.Duration(r.End - r.Start).Round(time.Millisecond).String()
+	}
+	if r.Proto == protoTCP && has(flow.HasTCPFlags) {
+		flags = tcpFlags(r.TCPFlags)
+	}
+	p.row(start, duration, shown(flow.HasProto, profiler.ProtoName(r.Proto)),
+		shown(flow.HasSrc, sideOf(r.Src, r.SrcPort, r.Proto)), shown(flow.HasDst, sideOf(r.Dst, r.DstPort, r.Proto)),
+		flags, shown(flow.HasPackets, r.Packets), shown(flow.HasBytes, r.Bytes), exporter)
 }
 
 // sideOf is one end of a record, with the port where there is one.

@@ -31,7 +31,7 @@ func TestDecode(t *testing.T) {
 	golden(t, "decode.jsonl", got.stdout)
 	want := answered{0, got.stdout, "DIR/a.pcap datagram 4: short_header\n" +
 		"DIR/b.pcap datagram 1: count_past_end\n" +
-		"3 files: 5 datagrams, 8 records, 2 problems; 1 other UDP datagram skipped\n"}
+		"3 files: 5 datagrams, 8 records, 0 options records, 0 counter samples, 2 problems; 1 other UDP datagram skipped\n"}
 	got.stderr = strings.ReplaceAll(got.stderr, dir, "DIR")
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(answered{})); diff != "" {
 		t.Error(diff)
@@ -142,7 +142,8 @@ func TestDecodeToAFullDisk(t *testing.T) {
 
 // contractKeys is the order of a record's fields.
 var contractKeys = []string{"exporter", "domain", "version", "src", "dst", "src_port", "dst_port", "proto", "tcp_flags",
-	"packets", "bytes", "start", "end", "in_if", "out_if", "src_mac", "dst_mac", "vlan", "sampling", "direction", "initiator"}
+	"packets", "bytes", "start", "end", "in_if", "out_if", "src_mac", "dst_mac", "vlan", "sampling", "direction", "initiator",
+	"reverse_packets", "reverse_bytes", "reverse_tcp_flags", "firewall_event"}
 
 func TestDecodeKeys(t *testing.T) {
 	dir := t.TempDir()

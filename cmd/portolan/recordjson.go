@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/portolan/portolan/ingest/capture"
 	"github.com/portolan/portolan/ingest/flow"
 	"github.com/portolan/portolan/profiler"
 )
@@ -30,7 +29,7 @@ const outputBuffer = 256 << 10
 // million records takes a second this way, where encoding/json takes several.
 type recordJSON struct {
 	*bufio.Writer
-	head []byte // the part that all records of one datagram share
+	head []byte // the part that all records of one message share
 	line []byte
 }
 
@@ -38,11 +37,11 @@ func newRecordJSON(w io.Writer) *recordJSON {
 	return &recordJSON{Writer: bufio.NewWriterSize(w, outputBuffer)}
 }
 
-func (p *recordJSON) print(d *capture.Datagram, m *flow.Message, records []flow.Record) error {
-	p.head = appendDatagramJSON(p.head[:0], d, m)
-	for i := range records {
+func (p *recordJSON) print(b *flow.Batch) error {
+	p.head = appendBatchJSON(p.head[:0], b)
+	for i := range b.Records {
 		p.line = append(p.line[:0], p.head...)
-		p.line = appendRecordJSON(p.line, &records[i], m)
+		p.line = appendRecordJSON(p.line, &b.Records[i])
 		if _, err := p.Write(p.line); err != nil {
 			return err
 		}
@@ -50,12 +49,12 @@ func (p *recordJSON) print(d *capture.Datagram, m *flow.Message, records []flow.
 	return nil
 }
 
-// appendDatagramJSON begins an object with what is known of the datagram.
-func appendDatagramJSON(b []byte, d *capture.Datagram, m *flow.Message) []byte {
+// appendBatchJSON begins an object with what is known of the message.
+func appendBatchJSON(b []byte, m *flow.Batch) []byte {
 	b = append(b, '{')
-	if !d.Raw {
+	if a := exporterAddr(m); !a.IsUnspecified() {
 		b = append(b, `"exporter":"`...)
-		b = d.Source.Addr().Unmap().WithZone("").AppendTo(b)
+		b = a.AppendTo(b)
 		b = append(b, `",`...)
 	}
 	b = append(b, `"domain":`...)
@@ -65,43 +64,103 @@ func appendDatagramJSON(b []byte, d *capture.Datagram, m *flow.Message) []byte {
 	return append(b, '"')
 }
 
+// exporterAddr is who sent a message, unspecified where the file does not tell.
+func exporterAddr(b *flow.Batch) netip.Addr {
+	return netip.AddrFrom16(b.Stream.ID.Exporter).Unmap()
+}
+
 // appendRecordJSON ends the object with the record. What has no value is left
-// out: an interface that is 0, ports where the protocol has none, the TCP flags
-// of another protocol, sampling where there is none, and a time that is 0 where
-// the format does not have one in every record.
-func appendRecordJSON(b []byte, r *flow.Record, m *flow.Message) []byte {
-	b = append(b, `,"src":"`...)
-	b = netip.AddrFrom16(r.Src).Unmap().AppendTo(b)
-	b = append(b, `","dst":"`...)
-	b = netip.AddrFrom16(r.Dst).Unmap().AppendTo(b)
-	b = append(b, '"')
-	ports := hasPorts(r.Proto)
-	b = appendNumberJSON(b, `,"src_port":`, uint64(r.SrcPort), ports)
-	b = appendNumberJSON(b, `,"dst_port":`, uint64(r.DstPort), ports)
-	b = append(b, `,"proto":"`...)
-	b = append(b, profiler.ProtoName(r.Proto)...)
-	b = append(b, '"')
-	if r.Proto == protoTCP {
+// out: what the record's template lacks, an interface or a VLAN that is 0, ports
+// where the protocol has none, the TCP flags of another protocol.
+func appendRecordJSON(b []byte, r *flow.Record) []byte {
+	has := func(f flow.Fields) bool { return r.Present&f != 0 }
+	if has(flow.HasSrc) {
+		b = appendAddrJSON(b, `,"src":"`, r.Src)
+	}
+	if has(flow.HasDst) {
+		b = appendAddrJSON(b, `,"dst":"`, r.Dst)
+	}
+	ported := has(flow.HasProto) && hasPorts(r.Proto)
+	b = appendNumberJSON(b, `,"src_port":`, uint64(r.SrcPort), ported && has(flow.HasSrcPort))
+	b = appendNumberJSON(b, `,"dst_port":`, uint64(r.DstPort), ported && has(flow.HasDstPort))
+	if has(flow.HasProto) {
+		b = append(b, `,"proto":"`...)
+		b = append(b, profiler.ProtoName(r.Proto)...)
+		b = append(b, '"')
+	}
+	if r.Proto == protoTCP && has(flow.HasTCPFlags) {
 		b = appendNumberJSON(b, `,"tcp_flags":`, uint64(r.TCPFlags), true)
 	}
-	b = appendNumberJSON(b, `,"packets":`, r.Packets, true)
-	b = appendNumberJSON(b, `,"bytes":`, r.Bytes, true)
-	b = appendTimeJSON(b, `,"start":"`, r.Start, hasTimes(m.Version))
-	b = appendTimeJSON(b, `,"end":"`, r.End, hasTimes(m.Version))
+	if has(flow.HasPackets) {
+		b = appendNumberJSON(b, `,"packets":`, r.Packets, true)
+	}
+	if has(flow.HasBytes) {
+		b = appendNumberJSON(b, `,"bytes":`, r.Bytes, true)
+	}
+	if has(flow.HasStart) {
+		b = appendTimeJSON(b, `,"start":"`, r.Start)
+	}
+	if has(flow.HasEnd) {
+		b = appendTimeJSON(b, `,"end":"`, r.End)
+	}
 	b = appendNumberJSON(b, `,"in_if":`, uint64(r.InIf), false)
 	b = appendNumberJSON(b, `,"out_if":`, uint64(r.OutIf), false)
-	b = appendNumberJSON(b, `,"sampling":`, uint64(m.Sampling), false)
+	if has(flow.HasSrcMAC) {
+		b = appendMACJSON(b, `,"src_mac":"`, r.SrcMAC)
+	}
+	if has(flow.HasDstMAC) {
+		b = appendMACJSON(b, `,"dst_mac":"`, r.DstMAC)
+	}
+	b = appendNumberJSON(b, `,"vlan":`, uint64(r.VLAN), false)
+	b = appendNumberJSON(b, `,"sampling":`, uint64(r.Sampling), false)
+	b = append(b, directionJSON[r.Direction]...)
+	b = append(b, initiatorJSON[r.Initiator]...)
+	b = appendReverseJSON(b, r)
 	return append(b, "}\n"...)
+}
+
+// appendReverseJSON appends what only some exporters tell: of the way back, and
+// what a firewall did with the flow, in the numbers of element 233.
+func appendReverseJSON(b []byte, r *flow.Record) []byte {
+	if r.Present&flow.HasReverse != 0 {
+		b = appendNumberJSON(b, `,"reverse_packets":`, r.ReversePackets, true)
+		b = appendNumberJSON(b, `,"reverse_bytes":`, r.ReverseBytes, true)
+		if r.Proto == protoTCP {
+			b = appendNumberJSON(b, `,"reverse_tcp_flags":`, uint64(r.ReverseTCPFlags), false)
+		}
+	}
+	if r.Present&flow.HasEvent != 0 {
+		b = appendNumberJSON(b, `,"firewall_event":`, uint64(r.Event), true)
+	}
+	return b
+}
+
+var (
+	directionJSON = [...]string{flow.NoDirection: "", flow.Ingress: `,"direction":"ingress"`, flow.Egress: `,"direction":"egress"`}
+	initiatorJSON = [...]string{flow.NoEnd: "", flow.SourceEnd: `,"initiator":"src"`, flow.DestinationEnd: `,"initiator":"dst"`}
+)
+
+func appendAddrJSON(b []byte, key string, a [16]byte) []byte {
+	return append(netip.AddrFrom16(a).Unmap().AppendTo(append(b, key...)), '"')
+}
+
+// appendMACJSON appends a key and a MAC, in lower case with colons.
+func appendMACJSON(b []byte, key string, mac [6]byte) []byte {
+	const digits = "0123456789abcdef"
+	b = append(b, key...)
+	for i, c := range mac {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = append(b, digits[c>>4], digits[c&15])
+	}
+	return append(b, '"')
 }
 
 // hasPorts tells that port 0 of the protocol is a port and not the lack of one.
 func hasPorts(proto uint8) bool {
 	return proto == protoTCP || proto == protoUDP || proto == protoSCTP
 }
-
-// hasTimes tells that every record of the format has a start and an end, so that
-// a 0 of them is 1970 and not the lack of a time.
-func hasTimes(v flow.Version) bool { return v == flow.V1 || v == flow.V5 || v == flow.V7 }
 
 // appendNumberJSON appends a key and a number, 0 only if zero says so.
 func appendNumberJSON(b []byte, key string, n uint64, zero bool) []byte {
@@ -111,12 +170,8 @@ func appendNumberJSON(b []byte, key string, n uint64, zero bool) []byte {
 	return strconv.AppendUint(append(b, key...), n, 10)
 }
 
-// appendTimeJSON appends a key and a time in Unix nanoseconds, 0 only if zero
-// says so.
-func appendTimeJSON(b []byte, key string, ns int64, zero bool) []byte {
-	if ns == 0 && !zero {
-		return b
-	}
+// appendTimeJSON appends a key and a time in Unix nanoseconds.
+func appendTimeJSON(b []byte, key string, ns int64) []byte {
 	return append(appendTime(append(b, key...), ns), '"')
 }
 

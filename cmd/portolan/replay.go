@@ -258,7 +258,8 @@ func (r *replay) all(ctx context.Context, files *capture.Merged) error {
 // datagram brings in the endpoints of a datagram and takes it down the path.
 func (r *replay) datagram(ctx context.Context, d *capture.Datagram) error {
 	var m flow.Message
-	if !isExport(d, &m, m.Parse(d.Payload)) {
+	m.Parse(d.Payload)
+	if !isExport(d) {
 		r.result.skipped++
 		return nil
 	}
