@@ -73,6 +73,13 @@ func (s *sink) Format(data any) (key, value []byte, err error) {
 		Proto: uint8(m.Proto), TCPFlags: uint8(m.TcpFlags), InIf: m.InIf, OutIf: m.OutIf,
 		Packets: m.Packets, Bytes: m.Bytes, Start: int64(m.TimeFlowStartNs), End: int64(m.TimeFlowEndNs),
 	}
+	if m.SamplingRate > 0 {
+		// A sample of sFlow: goflow2 gives it the time of arrival, and the
+		// bytes of its frame with header and check sequence.
+		const ethernet = 14 + 4
+		r.Bytes -= ethernet
+		r.Start, r.End = 0, 0
+	}
 	src, srcOK := netip.AddrFromSlice(m.SrcAddr)
 	dst, dstOK := netip.AddrFromSlice(m.DstAddr)
 	if !srcOK || !dstOK {

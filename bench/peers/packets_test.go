@@ -15,7 +15,9 @@ const (
 	// packetsPerFormat is more than a core's own caches hold, so that neither
 	// side finds the bytes of the round before there.
 	packetsPerFormat = 4096
-	recordsPerPacket = 30 // what v5 has
+	recordsPerPacket = 30 // what v5 has; in v9 and IPFIX a frame of 2 KB holds as many
+	samplesPerPacket = 7
+	sampling         = 1000
 	second, ms       = int64(1e9), int64(1e6)
 	exportTime       = 1767225600 * second // a whole one, which every format holds
 	uptime           = 3_600_000           // ms
@@ -38,6 +40,32 @@ var formats = []format{
 		encode: func(dst []byte, number int, recs []flow.Record) []byte {
 			h := flow.V5Header{ExportTime: exportTime, Uptime: uptime, Sequence: uint32(number * recordsPerPacket)}
 			return flow.AppendV5(dst, h, recs)
+		},
+	},
+	{
+		name: "v9", perPacket: recordsPerPacket,
+		templates: flow.AppendV9Templates(nil, flow.V9Header{ExportTime: exportTime, Uptime: uptime}),
+		encode: func(dst []byte, number int, recs []flow.Record) []byte {
+			h := flow.V9Header{ExportTime: exportTime, Uptime: uptime, Sequence: uint32(number) + 1}
+			return flow.AppendV9(dst, h, recs)
+		},
+	},
+	{
+		name: "ipfix", perPacket: recordsPerPacket,
+		templates: flow.AppendIPFIXTemplates(nil, flow.IPFIXHeader{ExportTime: exportTime}),
+		encode: func(dst []byte, number int, recs []flow.Record) []byte {
+			h := flow.IPFIXHeader{ExportTime: exportTime, Sequence: uint32(number * recordsPerPacket)}
+			return flow.AppendIPFIX(dst, h, recs)
+		},
+	},
+	{
+		name: "sflow", perPacket: samplesPerPacket,
+		encode: func(dst []byte, number int, recs []flow.Record) []byte {
+			h := flow.SFlowHeader{
+				Agent: exporter.As16(), Sequence: uint32(number), Uptime: uptime,
+				Samples: uint32(number * samplesPerPacket), Sampling: sampling,
+			}
+			return flow.AppendSFlow(dst, h, recs)
 		},
 	},
 }
@@ -82,6 +110,10 @@ func (f format) records(number int) []flow.Record {
 		}
 		if random.Uint32N(2) == 0 {
 			r.Src, r.Dst, r.SrcPort, r.DstPort = r.Dst, r.Src, r.DstPort, r.SrcPort
+		}
+		if f.name == "sflow" {
+			// One packet, and no times.
+			r.Bytes, r.Packets, r.Start, r.End = r.Bytes/r.Packets, 1, 0, 0
 		}
 	}
 	return recs

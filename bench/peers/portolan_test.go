@@ -9,28 +9,35 @@ import (
 	"github.com/portolan/portolan/ingest/flow"
 )
 
-// portolan decodes as a worker does, into memory that it has.
-type portolan struct {
-	message flow.Message
-	records []flow.Record
+// portolan decodes as a worker does: with a Decoder of its own, into memory that
+// the Decoder has.
+type portolan struct{ decoder *flow.Decoder }
+
+func newPortolan() *portolan {
+	return &portolan{decoder: flow.NewDecoder(flow.NewStreams(flow.Limits{}))}
 }
 
-func newPortolan() *portolan { return &portolan{records: make([]flow.Record, 0, flow.MaxV5Records)} }
-
 func (p *portolan) decode(packet []byte) error {
-	if drop := p.message.Parse(packet); drop != flow.NoDrop {
+	if drop := p.decoder.Begin(exporter.As16(), exportTime, packet); drop != flow.NoDrop {
 		return fmt.Errorf("dropped: %v", drop)
 	}
-	p.records, _ = p.message.Append(p.records[:0])
+	for p.decoder.Next() != nil {
+	}
 	return nil
 }
 
-func (p *portolan) flows(t *testing.T, packet []byte) []flow.Record {
+func (p *portolan) flows(t *testing.T, packet []byte) (recs []flow.Record) {
 	t.Helper()
-	if err := p.decode(packet); err != nil {
-		t.Fatal(err)
+	if drop := p.decoder.Begin(exporter.As16(), exportTime, packet); drop != flow.NoDrop {
+		t.Fatalf("dropped: %v", drop)
 	}
-	return common(p.records)
+	for b := p.decoder.Next(); b != nil; b = p.decoder.Next() {
+		recs = append(recs, common(b.Records)...)
+	}
+	if problems := p.decoder.Problems(); problems != 0 {
+		t.Fatalf("problems %b", problems)
+	}
+	return recs
 }
 
 // common is what of records all collectors tell.
