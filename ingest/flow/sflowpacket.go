@@ -92,7 +92,7 @@ func (d *Decoder) packetRecord(r *Record, t *told, format uint32, b []byte) {
 	case formatIPv6:
 		r.sampledIP(t, b, 16)
 	case formatSwitch:
-		if v := binary.BigEndian.Uint32(b); v <= greatestVLAN {
+		if v := binary.BigEndian.Uint32(b); v <= greatestVLAN && t.vlan == 0 {
 			t.vlan = uint16(v)
 		}
 	}

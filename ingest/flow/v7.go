@@ -19,7 +19,7 @@ import "encoding/binary"
 //	       48 bypassed router
 //
 // The flags tell which fields the switch could not fill in, which are 0 then.
-// Only which bits mean what differs by release, so that they are not used: a
+// Which bit means what depends on the release, so that they are not used: a
 // zero is taken as exported.
 const (
 	v7HeaderSize = 24
