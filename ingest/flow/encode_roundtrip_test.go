@@ -51,8 +51,8 @@ func encoded(recs []Record) []Record {
 	return out
 }
 
-// decodeAll decodes datagrams of one exporter, in which nothing is wrong.
-func decodeAll(t *rapid.T, datagrams ...[]byte) (recs []Record, last Message) {
+// decodeEncoded decodes datagrams of one exporter, in which nothing is wrong.
+func decodeEncoded(t *rapid.T, datagrams ...[]byte) (recs []Record, last Message) {
 	d := NewDecoder(NewStreams(Limits{}))
 	for _, datagram := range datagrams {
 		if drop := d.Begin(addressOf("192.0.2.1"), encodedExport, datagram); drop != NoDrop {
@@ -78,7 +78,7 @@ func TestRoundTripV9(t *testing.T) {
 			Domain:     rapid.Uint32().Draw(t, "domain"),
 		}
 		want := encodable(t, h.ExportTime)
-		got, m := decodeAll(t, AppendV9Templates(nil, h), AppendV9(nil, h, want))
+		got, m := decodeEncoded(t, AppendV9Templates(nil, h), AppendV9(nil, h, want))
 		if d := cmp.Diff(encoded(want), encoded(got)); d != "" {
 			t.Fatal(d)
 		}
@@ -101,7 +101,7 @@ func TestRoundTripIPFIX(t *testing.T) {
 			want[i].Bytes |= rapid.Uint64().Draw(t, "bytes")
 		}
 		// Both messages in one datagram, as some exporters send them.
-		got, m := decodeAll(t, AppendIPFIX(AppendIPFIXTemplates(nil, h), h, want))
+		got, m := decodeEncoded(t, AppendIPFIX(AppendIPFIXTemplates(nil, h), h, want))
 		if d := cmp.Diff(encoded(want), encoded(got)); d != "" {
 			t.Fatal(d)
 		}
@@ -136,7 +136,7 @@ func TestRoundTripSFlow(t *testing.T) {
 			r.InIf, r.OutIf = r.InIf>>3, r.OutIf>>3
 			r.Start, r.End = 0, 0
 		}
-		got, m := decodeAll(t, AppendSFlow(nil, h, want))
+		got, m := decodeEncoded(t, AppendSFlow(nil, h, want))
 		for i := range got {
 			if got[i].Sampling != h.Sampling {
 				t.Fatalf("record %d: sampling %d, wrote %d", i, got[i].Sampling, h.Sampling)
