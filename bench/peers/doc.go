@@ -9,8 +9,10 @@
 // in both: bytes in, one fixed shape for every format out, nothing sent on.
 // TestSameRecords holds that both find the same flows in these packets.
 //
-//	go test -run '^$' -bench . -cpu 1 -count 6 | tee new.txt && benchstat -col /by new.txt
+//	for i in 1 2 3 4 5 6; do go test -run '^$' -bench . -cpu 1; done | tee new.txt
+//	benchstat -col /by new.txt
 //
-// A garbage collector at work on a second core is not in the time of a run but
-// costs that core all the same; -cpu 1 keeps it inside, for both.
+// Runs one after the other, and not -count 6, let what else the machine does
+// fall on both. A garbage collector at work on a second core is not in the time
+// of a run but costs that core all the same; -cpu 1 keeps it inside.
 package peers
