@@ -66,6 +66,7 @@ const (
 	fateUndetermined             // nothing shows yet which side serves
 	fateObserved                 // handed on to be posted
 	fateNoPort                   // dropped: not TCP, UDP or SCTP, or port 0
+	fateNoAddress                // dropped: the record has no address for it, or ::
 	fateTableFull                // dropped: all places for its pair are taken by posts under way
 
 	fates = iota
@@ -73,7 +74,7 @@ const (
 	firstDroppedFate = fateNoPort
 )
 
-var fateNames = [fates]string{"external", "duplicate", "undetermined", "observed", "no_port", "table_full"}
+var fateNames = [fates]string{"external", "duplicate", "undetermined", "observed", "no_port", "no_address", "table_full"}
 
 func (f fate) String() string { return fateNames[f] }
 
@@ -98,6 +99,8 @@ func (l loss) String() string { return lossNames[l] }
 type tally struct {
 	received [paths]uint64
 	decoded  uint64
+	options  uint64 // options records
+	samples  uint64 // counter samples
 	dropped  [datagramDrops]uint64
 	problems [flow.Problems]uint64
 	records  [flow.Versions]uint64
@@ -106,10 +109,11 @@ type tally struct {
 	lost     [losses]uint64
 }
 
-// tallyWords is tally seen as an array, so that publishing it is one loop.
-const tallyWords = paths + 1 + datagramDrops + int(flow.Problems) + int(flow.Versions) + fates + profiler.Outcomes + losses
+// tallyWords is tally seen as an array, so that publishing it is one loop. The 3
+// are the counts that stand alone.
+const tallyWords = paths + 3 + datagramDrops + int(flow.Problems) + int(flow.Versions) + fates + profiler.Outcomes + losses
 
-// words is t as the array that its fields are: they are all uint64 arrays.
+// words is t as the array that its fields are: they are all uint64 or arrays of it.
 func (t *tally) words() *[tallyWords]uint64 { return (*[tallyWords]uint64)(unsafe.Pointer(t)) }
 
 // The two sizes are held equal by the compiler.
@@ -177,7 +181,7 @@ type Ledger struct {
 	Records        uint64            `json:"records"`
 	OptionsRecords uint64            `json:"options_records"`
 	CounterSamples uint64            `json:"counter_samples"`
-	WaitingSets    uint64            `json:"waiting_sets"`
+	WaitingSets    uint64            `json:"waiting_sets"` // now, not in all
 	Problems       map[string]uint64 `json:"problems"`
 	Sides          SideCounts        `json:"sides"`
 	Posts          PostCounts        `json:"posts"`
@@ -187,12 +191,14 @@ type Ledger struct {
 	ByVersion map[string]uint64 `json:"-"`
 }
 
-// ledger turns a summed tally into the books; inFlight is counted, not derived.
-func (t *tally) ledger(inFlight uint64) Ledger {
+// ledger turns a summed tally into the books; inFlight observations and waiting
+// sets are counted, not derived.
+func (t *tally) ledger(inFlight, waiting uint64) Ledger {
 	l := Ledger{
-		Problems:  map[string]uint64{},
-		ByPath:    map[string]uint64{},
-		ByVersion: map[string]uint64{},
+		WaitingSets: waiting,
+		Problems:    map[string]uint64{},
+		ByPath:      map[string]uint64{},
+		ByVersion:   map[string]uint64{},
 	}
 	for p, n := range t.received {
 		l.Datagrams.Received += n
@@ -201,11 +207,10 @@ func (t *tally) ledger(inFlight uint64) Ledger {
 	l.Datagrams.Decoded = t.decoded
 	l.Datagrams.Dropped = named[datagramDrop](t.dropped[:])
 	l.Problems = named[flow.Problem](t.problems[:])
-	for v, n := range t.records {
-		l.Records += n
-		if n > 0 {
-			l.ByVersion[flow.Version(v).String()] = n
-		}
+	l.OptionsRecords, l.CounterSamples = t.options, t.samples
+	for v := flow.NoVersion + 1; v < flow.Versions; v++ {
+		l.Records += t.records[v]
+		l.ByVersion[v.String()] = t.records[v]
 	}
 	l.Sides = SideCounts{
 		External:     t.sides[fateExternal],

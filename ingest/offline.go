@@ -15,7 +15,8 @@ type Offline struct {
 	batcher *batcher
 }
 
-// NewOffline makes one. Of c it uses Set, Sink, Interval, Pairs, Log and Describe.
+// NewOffline makes one. Of c it uses Set, Sink, Interval, Pairs, Log,
+// Describe and Discover.
 func NewOffline(c Config) (*Offline, error) {
 	if err := c.complete(); err != nil {
 		return nil, err

@@ -209,29 +209,131 @@ func TestBooksHoldForAnyBytes(t *testing.T) {
 	if l.Datagrams.Received != 2*rounds || l.Datagrams.Decoded < rounds || l.Records < rounds {
 		t.Errorf("ledger %+v", l)
 	}
-	if len(l.Datagrams.Dropped) != 3 {
-		t.Errorf("empty, short_header and unknown_version were to be met: %v", l.Datagrams.Dropped)
+	for _, reason := range []string{"empty", "short_header", "unknown_version"} {
+		if l.Datagrams.Dropped[reason] == 0 {
+			t.Errorf("%s was to be met: %v", reason, l.Datagrams.Dropped)
+		}
 	}
 }
 
-// A worker that has seen its traffic allocates nothing for more of the same.
+// A record can lack an address, or have :: for one. Such a side is nobody's, and
+// not external either.
+func TestSidesWithoutAddress(t *testing.T) {
+	o := newOffline(t, Config{Set: setOf(t, "10.0.0.1"), Sink: newMemorySink()})
+	unknown := tcp("10.0.0.1", 22, "::", 50000)
+	neither := tcp("::", 22, "::", 50000)
+	zero := tcp("10.0.0.1", 22, "0.0.0.0", 50000) // an address, if a strange one
+	for _, m := range v9(day, unknown, neither, zero) {
+		feed(t, o, day, m)
+	}
+	// A frame that is not IP: template 300 has nothing but MACs, elements 56 and 80.
+	macs := []byte{0, 9, 0, 2, 0, 0, 0, 1, 0x69, 0xa3, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0,
+		0, 0, 0, 16, 1, 44, 0, 2, 0, 56, 0, 6, 0, 80, 0, 6,
+		1, 44, 0, 16, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
+	feed(t, o, day, macs)
+	l := o.Status().Ledger
+	checkBooks(t, &l)
+	want := SideCounts{External: 1, Duplicate: 1, Observed: 1, Dropped: map[string]uint64{"no_address": 5}}
+	if diff := cmp.Diff(want, l.Sides); diff != "" {
+		t.Error(diff)
+	}
+	if l.Records != 4 || len(l.Problems) != 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// v9 is a message with the templates and one with the records.
+func v9(at time.Time, records ...flow.Record) [][]byte {
+	h := flow.V9Header{ExportTime: at.UnixNano(), Uptime: 3600_000}
+	templates := flow.AppendV9Templates(nil, h)
+	h.Sequence++
+	return [][]byte{templates, flow.AppendV9(nil, h, records)}
+}
+
+// What waited for its template is decoded when that comes: it is observed at the
+// time of its own datagram, but the clock of the pairs does not go back to it.
+func TestRecordsThatWaitedForTheirTemplate(t *testing.T) {
+	sink := newMemorySink()
+	o := newOffline(t, Config{Set: setOf(t, "10.0.0.1", "10.0.0.2"), Sink: sink})
+	messages := v9(day, tcp("10.0.0.1", 22, "10.0.0.2", 50000), tcp("10.0.0.1", 22, "8.8.8.8", 50001))
+	feed(t, o, day, messages[1])
+	st := o.Status()
+	if l := st.Ledger; l.Records != 0 || l.WaitingSets != 1 || l.Datagrams.Decoded != 1 {
+		t.Fatalf("before the template: %+v", l)
+	}
+	if e := st.Exporters[0]; e.Waiting != 1 || !e.WaitingSince.Equal(day) || e.Templates != 0 {
+		t.Errorf("before the template: %+v", e)
+	}
+	later := day.Add(5 * time.Minute)
+	feed(t, o, later, messages[0])
+	st = o.Status()
+	checkBooks(t, &st.Ledger)
+	if l := st.Ledger; l.Records != 2 || l.WaitingSets != 0 || l.Datagrams.Decoded != 2 || l.ByVersion["v9"] != 2 {
+		t.Errorf("with the template: %+v", l)
+	}
+	if e := st.Exporters[0]; e.Waiting != 0 || e.Templates != 2 || e.Records != 2 {
+		t.Errorf("with the template: %+v", e)
+	}
+	for _, p := range sink.posts {
+		if p.First != day.UnixNano() || p.Last != day.UnixNano() || p.Exporter != addr("192.0.2.1") {
+			t.Errorf("observed at %v by %v", time.Unix(0, p.Last).UTC(), p.Exporter)
+		}
+	}
+	if len(sink.posts) != 2 {
+		t.Errorf("%d posts", len(sink.posts))
+	}
+}
+
+// Options records and counter samples are counted, and are no flow records.
+func TestOptionsAndCountersAreCounted(t *testing.T) {
+	o := newOffline(t, Config{Set: setOf(t), Sink: newMemorySink()})
+	// Options template 300 with scope 1 (system) of 4 bytes and the sampling
+	// interval, element 34, then a record that says 1 in 100.
+	feed(t, o, day, []byte{0, 9, 0, 2, 0, 0, 0, 1, 0x69, 0xa3, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7,
+		0, 1, 0, 18, 1, 44, 0, 4, 0, 4, 0, 1, 0, 4, 0, 34, 0, 4,
+		1, 44, 0, 12, 192, 0, 2, 1, 0, 0, 0, 100})
+	// A counter sample of nothing: sequence, source, no records.
+	feed(t, o, day, []byte{0, 0, 0, 5, 0, 0, 0, 1, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 1,
+		0, 0, 0, 2, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0})
+	l := o.Status().Ledger
+	checkBooks(t, &l)
+	if l.OptionsRecords != 1 || l.CounterSamples != 1 || l.Records != 0 || len(l.Problems) != 0 || l.Datagrams.Decoded != 2 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// A worker that has seen its traffic allocates nothing for more of the same,
+// templates that are announced again included.
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	o := newOffline(t, Config{Set: setOf(t, "10.0.0.1", "10.0.0.2"), Sink: newMemorySink()})
 	var records []flow.Record
 	for i := range uint16(30) {
 		records = append(records, tcp("10.0.0.1", 1000+i, "10.0.0.2", 2000+i))
 	}
-	payload := v5(0, day, records...)
-	feed(t, o, day, payload)
-	if l := o.Status().Ledger; l.Posts.Acknowledged != 60 {
-		t.Fatalf("posts %+v", l.Posts)
-	}
-	ctx := t.Context()
-	if n := testing.AllocsPerRun(1000, func() {
-		if err := o.Datagram(ctx, day, addr("192.0.2.1"), payload); err != nil {
-			t.Error(err)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations per datagram", n)
+	h := flow.IPFIXHeader{ExportTime: day.UnixNano()}
+	for name, datagrams := range map[string][][]byte{
+		"v5":    {v5(0, day, records...)},
+		"v9":    v9(day, records...),
+		"ipfix": {flow.AppendIPFIX(flow.AppendIPFIXTemplates(nil, h), h, records)},
+		"sflow": {flow.AppendSFlow(nil, flow.SFlowHeader{Agent: addr("192.0.2.1"), Sampling: 100}, records)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffline(t, Config{Set: setOf(t, "10.0.0.1", "10.0.0.2"), Sink: newMemorySink()})
+			for _, d := range datagrams {
+				feed(t, o, day, d)
+			}
+			if l := o.Status().Ledger; l.Posts.Acknowledged != 60 || l.Records != 30 || len(l.Problems) != 0 {
+				t.Fatalf("%+v", l)
+			}
+			ctx := t.Context()
+			if n := testing.AllocsPerRun(1000, func() {
+				for _, d := range datagrams {
+					if err := o.Datagram(ctx, day, addr("192.0.2.1"), d); err != nil {
+						t.Error(err)
+					}
+				}
+			}); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/portolan/portolan/ingest/flow"
 	"github.com/portolan/portolan/profiler"
 	"github.com/portolan/portolan/store/ipset"
 )
@@ -44,6 +45,10 @@ type Config struct {
 	ReceiveBuffer int
 	// Log takes the netflow log. nil: none.
 	Log *slog.Logger
+	// Discover gets the records of each message before their addresses are looked
+	// up, which is then done in the set as Discover leaves it. Offline only; nil:
+	// nobody asks. The records are borrowed.
+	Discover func([]flow.Record)
 	// Describe tells the debug log whose binding it is.
 	Describe func(binding uint32) (mac, ip string)
 	// Now is the clock of arrivals. nil: time.Now.
@@ -191,9 +196,10 @@ func status(s *shared, b *batcher, workers []*worker) Status {
 		w.page.addTo(&t)
 	}
 	return Status{
-		Ledger:      t.ledger(b.inFlight()),
-		Exporters:   s.exporters.list(),
-		LostByGaps:  s.exporters.lost(),
+		Ledger:      t.ledger(b.inFlight(), uint64(s.streams.Waiting())),
+		Exporters:   s.streams.List(),
+		Evicted:     s.streams.Evicted(),
+		LostByGaps:  s.streams.Lost(),
 		Addresses:   s.set.Len(),
 		PairsBudget: len(s.pairs.words) / 2,
 		XDP:         map[string]uint64{},

@@ -132,7 +132,7 @@ func TestReceivesByTheBestRungThereIs(t *testing.T) {
 	if sink.offered() != 1000 {
 		t.Errorf("%d posts", sink.offered())
 	}
-	if len(st.Exporters) != 1 || st.Exporters[0].Address != exporterAddr || st.Exporters[0].Lost != 0 || st.Exporters[0].Datagrams != 1000 {
+	if len(st.Exporters) != 1 || st.Exporters[0].Exporter != exporterAddr || st.Exporters[0].Lost != 0 || st.Exporters[0].Datagrams != 1000 {
 		t.Errorf("exporters %+v", st.Exporters)
 	}
 	var queues, sockets int

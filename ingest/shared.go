@@ -7,28 +7,32 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/portolan/portolan/ingest/flow"
 	"github.com/portolan/portolan/store/ipset"
 )
 
 // shared is what all workers and the batcher use together. Its fields are set
 // once; what they point to says itself how it is shared.
 type shared struct {
-	set       *ipset.Live
-	pairs     *pairTable
-	exporters *exporters
-	interval  atomic.Int64 // the reprofile interval, nanoseconds
-	log       *slog.Logger
+	set      *ipset.Live
+	pairs    *pairTable
+	streams  *flow.Streams
+	interval atomic.Int64 // the reprofile interval, nanoseconds
+	log      *slog.Logger
+	// discover gets the records of a message before they are looked up; nil: nobody.
+	discover func([]flow.Record)
 	// describe tells the debug log whose binding it is.
 	describe func(binding uint32) (mac, ip string)
 }
 
 func newShared(c *Config) *shared {
 	s := &shared{
-		set:       c.Set,
-		pairs:     newPairTable(c.Pairs),
-		exporters: new(exporters),
-		log:       c.Log,
-		describe:  c.Describe,
+		set:      c.Set,
+		pairs:    newPairTable(c.Pairs),
+		streams:  flow.NewStreams(flow.Limits{}),
+		log:      c.Log,
+		discover: c.Discover,
+		describe: c.Describe,
 	}
 	s.interval.Store(int64(c.Interval))
 	return s

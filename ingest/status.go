@@ -2,6 +2,8 @@
 
 package ingest
 
+import "github.com/portolan/portolan/ingest/flow"
+
 // ReceivePath is the state of one source of datagrams, as shown at the start,
 // in `status`, the API, the page and the metrics.
 type ReceivePath struct {
@@ -30,14 +32,18 @@ type ReceivePath struct {
 	Program map[string]uint64 `json:"program,omitempty"`
 }
 
+// Exporter is the health of one exporter's stream of messages.
+type Exporter = flow.StreamHealth
+
 // Status is all that the sensor tells about itself.
 type Status struct {
 	Ledger      Ledger
 	Exporters   []Exporter
+	Evicted     flow.Evictions // what was forgotten of exporters to make room
 	Paths       []ReceivePath
 	XDP         map[string]uint64 // packets by exit of the XDP program, over all interfaces
 	RingDrops   map[string]uint64 // Drops by kind, over all paths
-	LostByGaps  uint64            // sum of the exporters' estimates
+	LostByGaps  uint64            // sum of the exporters' estimates, whatever their units
 	Addresses   int               // addresses in the endpoint set
 	PairsBudget int               // pairs that the table of posted pairs can hold
 }

@@ -16,9 +16,6 @@ import (
 const (
 	// burstSize is how many datagrams a worker takes from its source at once.
 	burstSize = 64
-	// scratchRecords holds the records of the largest UDP datagram there is:
-	// (65,535 - 24) / 48 is 1,364 records of v5.
-	scratchRecords = 2048
 	// queueSize is how many observations of one worker wait for the batcher.
 	queueSize = 1 << 15
 )
@@ -55,7 +52,8 @@ type finding struct {
 	evidence  profiler.Evidence
 }
 
-// observation is the finding as the Sink gets it.
+// observation is the finding as the Sink gets it. arrival is that of the
+// datagram which the record came in.
 func (f *finding) observation(exporter [16]byte, arrival int64) profiler.Observation {
 	return profiler.Observation{
 		Binding: f.binding.ID, Gen: f.binding.Gen,
@@ -65,17 +63,17 @@ func (f *finding) observation(exporter [16]byte, arrival int64) profiler.Observa
 }
 
 // worker turns datagrams into observations. One goroutine owns it; what others
-// may read is its page, its queue's tail and its exporters.
+// may read is its page and its queue's tail.
 type worker struct {
 	*shared
-	reader *ipset.Reader
-	queue  *queue
-	wake   chan<- struct{} // tells the batcher that the queue has something new
-	page   ledgerPage
-	counts tally
+	reader  *ipset.Reader
+	decoder *flow.Decoder
+	queue   *queue
+	wake    chan<- struct{} // tells the batcher that the queue has something new
+	page    ledgerPage
+	counts  tally
 
 	burst      burst
-	records    []flow.Record
 	addresses  [][16]byte      // of both sides of every record, source first
 	bindings   []ipset.Binding // whose they are
 	candidates []candidate
@@ -90,13 +88,13 @@ func newWorker(s *shared, wake chan<- struct{}) *worker {
 	return &worker{
 		shared:     s,
 		reader:     s.set.Reader(),
+		decoder:    flow.NewDecoder(s.streams),
 		queue:      newQueue(queueSize),
 		wake:       wake,
-		records:    make([]flow.Record, 0, scratchRecords),
-		addresses:  make([][16]byte, 2*scratchRecords),
-		bindings:   make([]ipset.Binding, 2*scratchRecords),
-		candidates: make([]candidate, 0, 2*scratchRecords),
-		findings:   make([]finding, 0, 2*scratchRecords),
+		addresses:  make([][16]byte, 2*flow.MaxRecords),
+		bindings:   make([]ipset.Binding, 2*flow.MaxRecords),
+		candidates: make([]candidate, 0, 2*flow.MaxRecords),
+		findings:   make([]finding, 0, 2*flow.MaxRecords),
 	}
 }
 
@@ -127,46 +125,46 @@ func (w *worker) publish() {
 	w.page.publish(&w.counts)
 }
 
-// datagram takes one datagram down the path. Each stage runs over all records
-// of it before the next begins, so that the cache misses of a stage overlap.
+// datagram decodes one datagram and takes the records of each of its messages
+// down the path. With them come those of former datagrams that waited for a
+// template of this one.
 func (w *worker) datagram(view *ipset.View, d *datagram, arrival int64) {
-	var m flow.Message
-	if drop := m.Parse(d.payload); drop != flow.NoDrop {
+	if drop := w.decoder.Begin(d.source, arrival, d.payload); drop != flow.NoDrop {
 		w.counts.dropped[drop]++
 		return
 	}
 	w.counts.decoded++
-	records, problems := m.Append(w.records[:0])
+	for b := w.decoder.Next(); b != nil; b = w.decoder.Next() {
+		if w.discover != nil {
+			w.discover(b.Records)
+			view = w.reader.Acquire()
+		}
+		w.batch(view, b, arrival)
+	}
+	problems := w.decoder.Problems()
 	for p := flow.Problem(0); problems != 0; p++ {
 		w.counts.problems[p] += uint64(problems & 1)
 		problems >>= 1
 	}
-	w.counts.records[m.Version] += uint64(len(records))
+}
 
-	x := w.exporters.of(exporterID{d.source, m.Domain, m.Version})
-	x.datagrams.Add(1)
-	x.records.Add(uint64(len(records)))
-	x.lastSeen.Store(arrival)
-	if x != &w.exporters.others {
-		x.sequence.note(m.Sequence, announced(&m, len(records)), uint32(len(records)))
-	}
+// batch takes records down the path. Each stage runs over all of them before the
+// next begins, so that the cache misses of a stage overlap.
+func (w *worker) batch(view *ipset.View, b *flow.Batch, arrival int64) {
+	w.counts.records[b.Version] += uint64(len(b.Records))
+	w.counts.options += uint64(b.OptionsRecords)
+	w.counts.samples += uint64(b.CounterSamples)
 	if w.verbose {
-		w.logProcessing(&m, d, len(records), arrival)
+		w.logProcessing(b, arrival)
 	}
-
-	w.resolve(view, records, arrival)
+	w.resolve(view, b.Records, arrival)
 	w.judge()
-	w.claim(d, arrival)
+	w.claim(b, arrival)
 }
 
-// announced is by how many flows a message says that it advances the sequence. A
-// claim that the format does not allow is worth nothing.
-func announced(m *flow.Message, records int) uint32 {
-	if m.Count > flow.MaxV5Records {
-		return uint32(records)
-	}
-	return uint32(m.Count)
-}
+// noAddress is the address of a side whose record has none for it. It is never
+// an endpoint's.
+var noAddress [16]byte
 
 // resolve looks both sides of every record up, all at once so that the cache
 // misses overlap; external sides end here.
@@ -187,7 +185,14 @@ func (w *worker) resolve(view *ipset.View, records []flow.Record, arrival int64)
 			c = append(c, candidate{b, r.DstPort, r.SrcPort, r.Proto, r.TCPFlags})
 		}
 	}
-	w.counts.sides[fateExternal] += uint64(2*n - len(c))
+	nowhere := uint64(0)
+	for i := range addresses {
+		if addresses[i] == noAddress {
+			nowhere++
+		}
+	}
+	w.counts.sides[fateNoAddress] += nowhere
+	w.counts.sides[fateExternal] += uint64(2*n-len(c)) - nowhere
 	w.candidates = c
 	if w.verbose {
 		w.logExternals(addresses, bindings, arrival)
@@ -215,8 +220,10 @@ func (w *worker) judge() {
 	w.findings = f
 }
 
-// claim hands on what has not been posted within its interval.
-func (w *worker) claim(d *datagram, arrival int64) {
+// claim hands on what has not been posted within its interval. Records that had
+// to wait for their template were observed when their own datagram arrived, but
+// the clock of the pairs does not go back for them.
+func (w *worker) claim(b *flow.Batch, arrival int64) {
 	for i := range w.findings {
 		w.touched ^= w.pairs.touch(w.findings[i].hash)
 	}
@@ -232,7 +239,7 @@ func (w *worker) claim(d *datagram, arrival int64) {
 			w.counts.sides[fateTableFull]++
 		case claimed:
 			w.counts.sides[fateObserved]++
-			if !w.queue.push(&pending{f.observation(d.source, arrival), c}) {
+			if !w.queue.push(&pending{f.observation(b.Stream.ID.Exporter, b.Arrival), c}) {
 				w.counts.lost[lossQueueFull]++
 				w.pairs.forget(c)
 			}
@@ -240,15 +247,15 @@ func (w *worker) claim(d *datagram, arrival int64) {
 	}
 }
 
-func (w *worker) logProcessing(m *flow.Message, d *datagram, records int, arrival int64) {
+func (w *worker) logProcessing(b *flow.Batch, arrival int64) {
 	if n, ok := w.processing.allow(arrival); ok {
-		w.log.Debug("processing "+m.Version.String(), "exporter", netip.AddrFrom16(d.source).Unmap(), "domain", m.Domain, "records", records, "stands_for", n)
+		w.log.Debug("processing "+b.Version.String(), "exporter", netip.AddrFrom16(b.Stream.ID.Exporter).Unmap(), "domain", b.Domain, "records", len(b.Records), "stands_for", n)
 	}
 }
 
 func (w *worker) logExternals(addresses [][16]byte, bindings []ipset.Binding, arrival int64) {
 	for i, b := range bindings {
-		if b.Gen != 0 {
+		if b.Gen != 0 || addresses[i] == noAddress {
 			continue
 		}
 		if n, ok := w.other.allow(arrival); ok {

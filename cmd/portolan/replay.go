@@ -136,8 +136,8 @@ type replay struct {
 	path    *ingest.Offline
 	now     atomic.Int64 // the time of the capture, for the store's clock
 	flushed time.Time    // since when posts gather
-	records []flow.Record
-	fresh   []profiler.Row // what becomes an endpoint with the datagram at hand
+	fresh   []profiler.Row // what becomes an endpoint with the message at hand
+	failed  error          // why it could not
 	result  replayResult
 }
 
@@ -216,7 +216,7 @@ func (r *replay) feed(ctx context.Context, files *capture.Merged) error {
 		}
 	}()
 	var err error
-	r.path, err = ingest.NewOffline(ingest.Config{Set: r.store.Live(), Sink: r.store, Interval: r.interval})
+	r.path, err = ingest.NewOffline(ingest.Config{Set: r.store.Live(), Sink: r.store, Interval: r.interval, Discover: r.discover})
 	if err != nil {
 		return err
 	}
@@ -255,10 +255,8 @@ func (r *replay) all(ctx context.Context, files *capture.Merged) error {
 	return r.flush(ctx)
 }
 
-// datagram brings in the endpoints of a datagram and takes it down the path.
+// datagram takes a datagram down the path.
 func (r *replay) datagram(ctx context.Context, d *capture.Datagram) error {
-	var m flow.Message
-	m.Parse(d.Payload)
 	if !isExport(d) {
 		r.result.skipped++
 		return nil
@@ -266,16 +264,15 @@ func (r *replay) datagram(ctx context.Context, d *capture.Datagram) error {
 	if err := r.at(ctx, d.Time); err != nil {
 		return err
 	}
-	r.records, _ = m.Append(r.records[:0])
-	r.fresh, r.rows = append(r.fresh[:0], r.rows...), nil // those of the file are there from the beginning
-	for i := range r.records {
-		r.discover(&r.records[i].Src)
-		r.discover(&r.records[i].Dst)
-	}
-	if err := r.add(r.fresh); err != nil {
+	if err := r.add(r.rows); err != nil { // those of the file are there from the beginning
 		return err
 	}
-	if err := r.path.Datagram(ctx, time.Unix(0, r.now.Load()), exporterOf(d), d.Payload); err != nil || ctx.Err() != nil {
+	r.rows = nil
+	err := r.path.Datagram(ctx, time.Unix(0, r.now.Load()), exporterOf(d), d.Payload)
+	if r.failed != nil {
+		return r.failed
+	}
+	if err != nil || ctx.Err() != nil {
 		return interrupted(ctx)
 	}
 	return nil
@@ -322,9 +319,22 @@ func (r *replay) flush(ctx context.Context) error {
 	return nil
 }
 
-// discover notes an address that is internal and was not seen before. Addresses
-// that no single device has are nobody's.
-func (r *replay) discover(addr *[16]byte) {
+// discover makes endpoints of the internal addresses in records that the path is
+// about to look up.
+func (r *replay) discover(records []flow.Record) {
+	r.fresh = r.fresh[:0]
+	for i := range records {
+		r.see(&records[i].Src)
+		r.see(&records[i].Dst)
+	}
+	if err := r.add(r.fresh); err != nil && r.failed == nil {
+		r.failed = err
+	}
+}
+
+// see notes an address that is internal and was not seen before. Addresses that
+// no single device has are nobody's.
+func (r *replay) see(addr *[16]byte) {
 	if _, ok := r.known[*addr]; ok {
 		return
 	}

@@ -296,7 +296,7 @@ func TestReplayRawFile(t *testing.T) {
 	if len(r.Endpoints) != 1 || !r.Endpoints[0].Listening[0].FirstSeen.Equal(at) || !r.Endpoints[0].AddedAt.Equal(at) {
 		t.Errorf("%+v", r.Endpoints)
 	}
-	if len(r.Exporters) != 1 || r.Exporters[0].Address != "" || !r.Exporters[0].LastSeen.Equal(at) {
+	if len(r.Exporters) != 1 || r.Exporters[0].Exporter != "" || !r.Exporters[0].LastSeen.Equal(at) {
 		t.Errorf("%+v", r.Exporters)
 	}
 }
@@ -310,7 +310,7 @@ func TestReplayOfARealExporter(t *testing.T) {
 		if l := r.Ledger; l.Datagrams.Decoded != 1 || l.Records != 8 || l.Sides.External != 0 || len(l.Problems) != 0 {
 			t.Errorf("%s: %+v", file, l)
 		}
-		if len(r.Exporters) != 1 || r.Exporters[0].Address != exporter {
+		if len(r.Exporters) != 1 || r.Exporters[0].Exporter != exporter {
 			t.Errorf("%s: exporters %+v", file, r.Exporters)
 		}
 		if len(r.Endpoints) != 2 {

@@ -30,14 +30,7 @@ func writeReplay(w io.Writer, r *replayResult) error {
 		t := newTable(w)
 		t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)")
 		for _, e := range r.Exporters {
-			name := e.Address
-			switch {
-			case e.Others:
-				name = "all others"
-			case name == "":
-				name = "-" // a file without addresses
-			}
-			t.row(name, e.Domain, e.Version, e.Datagrams, e.Records, e.Lost)
+			t.row(orDash(e.Exporter), e.Domain, e.Version, e.Datagrams, e.Records, e.Lost)
 		}
 		if err := t.Flush(); err != nil {
 			return err

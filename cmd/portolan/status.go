@@ -88,11 +88,7 @@ func writeStatus(w io.Writer, st api.Status, exporters []ingest.Exporter) error 
 	t = newTable(w)
 	t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)", "LAST SEEN")
 	for _, e := range exporters {
-		name := e.Address
-		if e.Others {
-			name = "all others"
-		}
-		t.row(name, e.Domain, e.Version, e.Datagrams, e.Records, e.Lost, e.LastSeen.Format(time.RFC3339))
+		t.row(e.Exporter, e.Domain, e.Version, e.Datagrams, e.Records, e.Lost, e.LastSeen.Format(time.RFC3339))
 	}
 	return t.Flush()
 }

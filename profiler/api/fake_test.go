@@ -142,7 +142,7 @@ func contractStatus() ingest.Status {
 			ByPath:    map[string]uint64{"copy": 7, "udp": 2, "file": 0},
 			ByVersion: map[string]uint64{"v5": 40},
 		},
-		Exporters: []ingest.Exporter{{Address: "192.0.2.1", Version: "v5", Datagrams: 9, Records: 40, Templates: 3, LastSeen: testStart.Add(time.Hour)}},
+		Exporters: []ingest.Exporter{{Exporter: "192.0.2.1", Version: "v5", Datagrams: 9, Records: 40, Templates: 3, LastSeen: testStart.Add(time.Hour)}},
 		Paths: []ingest.ReceivePath{
 			{Interface: "eth1", Queue: &queue, Path: "copy", State: "up", Reason: `no zero-copy: "driver"`, Packets: 7,
 				Drops: map[string]uint64{"rx_dropped": 0}, Program: map[string]uint64{"redirect": 7}},

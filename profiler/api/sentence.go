@@ -155,11 +155,11 @@ func (s *Status) silent(list *remarks) {
 	n := 0
 	for i := range s.Streams {
 		e := &s.Streams[i]
-		if e.LastSeen.IsZero() || e.Others || s.At.Sub(e.LastSeen) < silence {
+		if e.LastSeen.IsZero() || s.At.Sub(e.LastSeen) < silence {
 			continue
 		}
 		if n++; e.LastSeen.After(since) {
-			since, who = e.LastSeen, e.Address
+			since, who = e.LastSeen, e.Exporter
 		}
 	}
 	switch {

@@ -59,7 +59,7 @@ func working() *source {
 				Posts:     ingest.PostCounts{Acknowledged: 80, InFlight: 7, Lost: map[string]uint64{"stale": 1}},
 			},
 			ReceivePath: []ingest.ReceivePath{{Interface: "eth1", Queue: &queue, Path: "copy", State: "up", Reason: "the driver has no zero-copy", Packets: 41, Program: map[string]uint64{"redirect": 41}}},
-			Streams:     []ingest.Exporter{{Address: "192.0.2.1", Version: "v5", Datagrams: 40, Records: 1200, LastSeen: now.Add(-time.Second)}},
+			Streams:     []ingest.Exporter{{Exporter: "192.0.2.1", Version: "v5", Datagrams: 40, Records: 1200, LastSeen: now.Add(-time.Second)}},
 		},
 	}
 }
@@ -165,7 +165,7 @@ func TestHostile(t *testing.T) {
 		st.ReceivePath[0].Interface, st.ReceivePath[0].Reason, st.ReceivePath[0].State, st.ReceivePath[0].Path = bad, bad, bad, bad
 		st.ReceivePath[0].Drops, st.ReceivePath[0].Program = map[string]uint64{bad: 1}, map[string]uint64{bad: 1}
 		st.Ledger.Datagrams.Dropped = map[string]uint64{bad: 1}
-		st.Streams[0].Address, st.Streams[0].Version = bad, bad
+		st.Streams[0].Exporter, st.Streams[0].Version = bad, bad
 		s.next = bad
 		body := want(t, s)
 		if strings.Contains(body, "<img src=x") || strings.ContainsAny(body, "\u202e\u2066\u200b\x07") {
@@ -236,7 +236,7 @@ func TestLongRows(t *testing.T) {
 		e.Addresses = append(e.Addresses, netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}))
 	}
 	for i := range 150 {
-		s.status.Streams = append(s.status.Streams, ingest.Exporter{Address: fmt.Sprintf("198.51.100.%d", i)})
+		s.status.Streams = append(s.status.Streams, ingest.Exporter{Exporter: fmt.Sprintf("198.51.100.%d", i)})
 	}
 	body := want(t, s, "24/tcp", "and 4072 more", "and 6 more", "and 51 more", "198.51.100.98")
 	if strings.Contains(body, ">25/tcp") || strings.Contains(body, "198.51.100.99<") {
