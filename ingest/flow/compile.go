@@ -169,7 +169,7 @@ func (c *compiler) time(w want, to uint8, has Fields) {
 	o := op{to: to, has: has}
 	switch {
 	case s.ntp():
-		o.do = opNTP
+		o.do, o.scale = opNTP, timeScale(s.id)
 	case s.id == ieFlowStartDeltaMicroseconds || s.id == ieFlowEndDeltaMicroseconds:
 		o.do = opBeforeExport
 	case s.id == ieFlowStartSysUpTime || s.id == ieFlowEndSysUpTime:
@@ -185,10 +185,15 @@ func (c *compiler) time(w want, to uint8, has Fields) {
 	c.add(o, s)
 }
 
-// timeScale is how many nanoseconds the unit of a time since 1970 has.
+// timeScale is how many nanoseconds the unit of a time has.
 func timeScale(id uint16) uint32 {
-	if elementType(id) == typeDateTimeSeconds {
+	switch elementType(id) {
+	case typeDateTimeSeconds:
 		return nsPerSecond
+	case typeDateTimeMicroseconds:
+		return nsPerUs
+	case typeDateTimeNanoseconds:
+		return 1
 	}
 	return nsPerMs
 }
@@ -200,7 +205,7 @@ func (c *compiler) sampling() {
 	switch {
 	case rate != nil && rate.id == ieSamplingPacketInterval && space != nil:
 		c.pair(op{do: opRateSpace}, rate, space)
-	case rate != nil && rate.id != ieSamplingPacketInterval:
+	case rate != nil:
 		c.number(op{to: toSampling}, rate, 4)
 	case population != nil && size != nil:
 		c.pair(op{do: opRatePopulation}, population, size)

@@ -316,7 +316,7 @@ func (r *Record) icmp(typeCode uint16) {
 func (o *op) time(v []byte, c *context) (int64, bool) {
 	switch o.do {
 	case opNTP:
-		return ntpTime(load(v)), load(v) != 0
+		return ntpTime(load(v), o.scale)
 	case opUptime:
 		return uptimeToUnix(c.export, c.uptime, uint32(load(v))), true
 	case opBeforeExport:
@@ -334,11 +334,15 @@ func unixTime(v uint64, scale uint32) (int64, bool) {
 	return int64(v * uint64(scale)), true
 }
 
-// ntpTime is a time of NTP's 64-bit format in Unix nanoseconds (RFC 7011
-// section 6.1.9). Its 136 years are taken to begin in 1900.
-func ntpTime(v uint64) int64 {
+// ntpTime is a time of NTP's 64-bit format in Unix nanoseconds; 0 is none. Of
+// one in microseconds the lowest 11 bits mean nothing (RFC 7011 sections 6.1.9
+// and 6.1.10). Its 136 years are taken to begin in 1900.
+func ntpTime(v uint64, scale uint32) (int64, bool) {
+	if scale == nsPerUs {
+		v &^= 1<<11 - 1
+	}
 	seconds, fraction := int64(v>>32)-ntpEpoch, v&math.MaxUint32
-	return seconds*nsPerSecond + int64(fraction*nsPerSecond>>32)
+	return seconds*nsPerSecond + int64(fraction*nsPerSecond>>32), v != 0
 }
 
 // setTime stores a time, or that there is none.
@@ -356,7 +360,7 @@ func (o *op) duration(r *Record, v uint64) {
 	d, ok := unixTime(v, o.scale)
 	switch have := r.Present & (HasStart | HasEnd); {
 	case !ok:
-	case have == HasStart:
+	case have == HasStart && r.Start <= math.MaxInt64-d:
 		r.End, r.Present = r.Start+d, r.Present|HasEnd
 	case have == HasEnd:
 		r.Start, r.Present = r.End-d, r.Present|HasStart
@@ -367,7 +371,7 @@ func (o *op) duration(r *Record, v uint64) {
 func (o *op) reverseStart(r *Record, v []byte, c *context) {
 	t, ok := unixTime(load(v), o.scale)
 	if o.do == opReverseStartNTP {
-		t, ok = ntpTime(load(v)), true
+		t, ok = ntpTime(load(v), o.scale)
 	}
 	switch {
 	case !ok || r.ReversePackets == 0 || r.Present&HasStart == 0:

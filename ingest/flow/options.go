@@ -81,21 +81,40 @@ func (r *Record) sampled(id uint64, s *samplingRates) {
 
 // packetRate is N for interval packets taken, then space packets left out.
 func packetRate(interval, space uint64) uint32 {
-	if interval == 0 || space > math.MaxUint32*interval {
+	n, ok := divide(space, interval)
+	if !ok || n >= math.MaxUint32 {
 		return 0
 	}
-	return rate32(interval+space, interval)
+	return uint32(n + 1)
 }
 
 // populationRate is N for size packets taken out of population.
-func populationRate(size, population uint64) uint32 { return rate32(population, size) }
-
-// rate32 is a/b as a sampling rate, rounded; 0 where there is none.
-func rate32(a, b uint64) uint32 {
-	if b == 0 || a/b >= math.MaxUint32 {
+func populationRate(size, population uint64) uint32 {
+	n, ok := divide(population, size)
+	if !ok {
 		return 0
 	}
-	return uint32((a + b/2) / b)
+	return rate32(n)
+}
+
+// rate32 is a sampling rate, 0 where 32 bits do not hold it.
+func rate32(n uint64) uint32 {
+	if n > math.MaxUint32 {
+		return 0
+	}
+	return uint32(n)
+}
+
+// divide is a/b, rounded to the nearest whole number.
+func divide(a, b uint64) (n uint64, ok bool) {
+	if b == 0 {
+		return 0, false
+	}
+	n, rest := a/b, a%b
+	if rest >= b-rest {
+		n++
+	}
+	return n, true
 }
 
 // announcement is what one options record says.
@@ -204,15 +223,15 @@ func float(v []byte) float64 {
 func (a *announcement) samplingRate() (rate uint32, told, ok bool) {
 	switch {
 	case a.hasRate:
-		rate = rate32(a.rate, 1)
+		rate = rate32(a.rate)
 	case a.hasSpace:
 		rate = packetRate(a.interval, a.space)
 	case a.hasSize:
 		rate = populationRate(a.size, a.population)
 	case a.probability > 0 && a.probability <= 1:
-		rate = rate32(uint64(min(1/a.probability, 1<<40)+.5), 1)
+		rate = rate32(uint64(min(1/a.probability, 1<<40) + .5))
 	case a.interval != 0: // without a space: 1 in N as most mean it
-		rate = rate32(a.interval, 1)
+		rate = rate32(a.interval)
 	default:
 		return 0, false, true
 	}
@@ -325,4 +344,16 @@ func (o *options) interfaces() map[uint32]string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return maps.Clone(o.names)
+}
+
+// distinct lists the rates that samplers have, ascending.
+func (s *samplingRates) distinct() (rates []uint32) {
+	if s == nil {
+		return nil
+	}
+	for _, x := range s.samplers {
+		rates = append(rates, x.rate)
+	}
+	slices.Sort(rates)
+	return slices.Compact(rates)
 }

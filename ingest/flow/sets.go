@@ -20,7 +20,8 @@ const (
 // walk is the state of going through the sets of one message.
 type walk struct {
 	records   int  // data records, options among them, decoded or not
-	templates int  // definitions, of either kind
+	found     int  // templates of either kind
+	templates int  // in the whole datagram
 	blind     bool // a data set's template is unknown, so nobody knows its records
 	offsets   [MaxFields]uint16
 	widths    [MaxFields]uint16
@@ -29,7 +30,7 @@ type walk struct {
 // sets decodes the sets of a v9 or IPFIX message.
 func (d *Decoder) sets(b *Batch) Units {
 	w := &d.walk
-	w.records, w.templates, w.blind = 0, 0, false
+	w.records, w.found, w.blind = 0, 0, false
 	whole := d.eachSet(b, b.body)
 	if b.Version == V9 {
 		// The count has templates in it. Many exporters count sets instead,
@@ -37,7 +38,7 @@ func (d *Decoder) sets(b *Batch) Units {
 		if b.Count == 0 {
 			d.problem(ProblemCountZero)
 		}
-		if whole && !w.blind && b.Count > w.records+w.templates {
+		if whole && !w.blind && b.Count > w.records+w.found {
 			d.problem(ProblemCountPastEnd)
 		}
 	}
@@ -60,10 +61,12 @@ func (d *Decoder) eachSet(b *Batch, left []byte) (whole bool) {
 		}
 		body := left[setHeaderSize:length:length]
 		left = left[length:]
-		if len(body) == 0 && !cut {
+		switch {
+		case len(body) > 0:
+			d.set(b, id, body)
+		case !cut:
 			d.problem(ProblemSetEmpty)
 		}
-		d.set(b, id, body)
 		if cut {
 			return false
 		}
@@ -114,6 +117,7 @@ func (d *Decoder) templateSet(b *Batch, options bool, set []byte) {
 			}
 			return
 		}
+		d.walk.found++
 		d.walk.templates++
 		if d.walk.templates > MaxTemplates {
 			d.problem(ProblemTooManyTemplates)
