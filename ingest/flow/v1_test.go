@@ -194,6 +194,33 @@ func fixedRecord(export int64) Record {
 	}
 }
 
+// The beginning of a datagram of fprobe 1.1, which sent 24 records of this size;
+// the count was 24. A packet of UDP from port 41026 to 40002 went three times.
+func TestV1FromFprobe(t *testing.T) {
+	in := raw("0001 0001 3e800bb8 6b05978d 0013a740" +
+		"7f000001 7f000001 00000000 0000 0000 00000003 000000c0 3e7ff9bb 3e7ff9bb" +
+		"a042 9c42 0000 11 00 00 00000000000000")
+	checkFprobe(t, in, 192, 41026)
+}
+
+func checkFprobe(t *testing.T, in []byte, bytes uint64, srcPort uint16) {
+	t.Helper()
+	var m Message
+	if d := m.Parse(in); d != NoDrop {
+		t.Fatal(d)
+	}
+	recs, problems := m.Append(nil)
+	sent := m.ExportTime - (0x3e800bb8-0x3e7ff9bb)*int64(time.Millisecond)
+	localhost := [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}
+	want := []Record{{
+		Src: localhost, Dst: localhost, SrcPort: srcPort, DstPort: 40002, Proto: 17,
+		Packets: 3, Bytes: bytes, Start: sent, End: sent, Present: fixedFields,
+	}}
+	if d := cmp.Diff(want, recs); d != "" || problems != 0 {
+		t.Errorf("problems %b (-want +got)\n%s", problems, d)
+	}
+}
+
 func TestV1NoAllocation(t *testing.T) {
 	fixedNoAllocation(t, fixedDatagram(1, maxV1Records), maxV1Records)
 }

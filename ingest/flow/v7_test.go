@@ -51,6 +51,15 @@ func TestV7FieldsOfOneRecord(t *testing.T) {
 	}
 }
 
+// The beginning of a datagram of fprobe 1.1, as in TestV1FromFprobe; the count
+// was 27.
+func TestV7FromFprobe(t *testing.T) {
+	in := raw("0007 0001 3e800bb8 6b05978d 0009db70 0000001c 00000000" +
+		"7f000001 7f000001 00000000 0000 0000 00000003 000000cf 3e7ff9bb 3e7ff9bb" +
+		"a047 9c42 00 00 11 00 0000 0000 00 00 0000 00000000")
+	checkFprobe(t, in, 207, 41031)
+}
+
 func TestV7NoAllocation(t *testing.T) {
 	fixedNoAllocation(t, fixedDatagram(7, maxV7Records), maxV7Records)
 }
