@@ -49,9 +49,9 @@ type Stream struct {
 	held      atomic.Int64 // bytes that its templates take; written under mu
 	backlog   backlog
 
-	mu   sync.Mutex
-	gone bool  // under mu: it has left the registry, whose sums it no longer counts in
-	told int64 // under mu: bytes that its options take
+	mu          sync.Mutex
+	gone        bool  // under mu: it has left the registry, whose sums it no longer counts in
+	optionBytes int64 // under mu: what its options take
 
 	options options
 }
@@ -113,7 +113,7 @@ func (s *Stream) retire() (templates int) {
 	defer s.mu.Unlock()
 	templates = s.dropTemplates()
 	s.backlog.drop(s.owner, len(s.backlog.sets))
-	s.owner.optionsBytes.Add(-s.told)
+	s.owner.optionsBytes.Add(-s.optionBytes)
 	s.gone = true
 	s.owner.lostBefore.Add(s.sequence.lost())
 	return templates

@@ -99,7 +99,7 @@ func (s *Stream) roomForOptions(bytes int) bool {
 		s.owner.optionsBytes.Add(-int64(bytes))
 		return false
 	}
-	s.told += int64(bytes)
+	s.optionBytes += int64(bytes)
 	return true
 }
 
