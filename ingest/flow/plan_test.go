@@ -64,8 +64,12 @@ func TestPlanIsExact(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%d/%d", version, id, width), func(t *testing.T) {
 					record := []byte{0xee, 0xee, 0xee}
-					record = append(record, make([]byte, width-1)...)
-					record = append(record, 1, 0xee)
+					value := make([]byte, width)
+					value[width-1] = 1
+					if elementType(uint16(id)) == typeDateTimeMicroseconds {
+						value[width-2] = 8 // the lowest 11 bits mean nothing
+					}
+					record = append(append(record, value...), 0xee)
 					r, problems := one(t, version, definition(65000&0x7fff, 3, uint16(id), width, 65001&0x7fff, 1), record)
 					if problems != 0 {
 						t.Errorf("problems %b", problems)

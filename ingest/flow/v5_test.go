@@ -46,6 +46,9 @@ func FuzzV5(f *testing.F) {
 // agree decodes b with both decoders and checks what must hold for any input.
 func agree(t *testing.T, b []byte) {
 	t.Helper()
+	if len(b) >= 2 && b[0] == 0 && slices.Contains([]byte{0, 1, 7, 9, 10}, b[1]) {
+		return // another format's
+	}
 	// The datagram stands amid other bytes, as in a ring: reading or writing
 	// outside it changes the answer or the surroundings.
 	const margin, filler = 64, 0xa5
@@ -125,6 +128,7 @@ func TestFieldsOfOneRecord(t *testing.T) {
 		Src:  [16]byte{10: 0xff, 11: 0xff, 12: 10, 15: 1},
 		Dst:  [16]byte{10: 0xff, 11: 0xff, 12: 10, 15: 2},
 		InIf: 7, OutIf: 8, SrcPort: 40000, DstPort: 443, Proto: 6, TCPFlags: 0x1b,
+		Sampling: 100, Present: fixedFields,
 	}}
 	if d := cmp.Diff(want, recs); d != "" {
 		t.Error(d)
@@ -181,6 +185,7 @@ func TestRoundTrip(t *testing.T) {
 				SrcPort: rapid.Uint16().Draw(t, "sport"),
 				DstPort: rapid.Uint16().Draw(t, "dport"),
 				Proto:   rapid.Uint8().Draw(t, "proto"), TCPFlags: rapid.Uint8().Draw(t, "flags"),
+				Present: fixedFields, Sampling: uint32(h.Sampling),
 			}
 		}
 		b := AppendV5([]byte("before"), h, want)
@@ -226,8 +231,8 @@ func TestEncoderClamps(t *testing.T) {
 }
 
 func TestRecordIsFlat(t *testing.T) {
-	if got := unsafe.Sizeof(Record{}); got != 80 {
-		t.Errorf("a Record takes %d bytes, want 80", got)
+	if got := unsafe.Sizeof(Record{}); got != 120 {
+		t.Errorf("a Record takes %d bytes, want 120", got)
 	}
 	typ := reflect.TypeFor[Record]()
 	for i := range typ.NumField() {
