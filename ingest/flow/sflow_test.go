@@ -408,7 +408,8 @@ func TestSFlowNoAllocation(t *testing.T) {
 		flowSample(ethernetRecord(), ipv4Record()), flowSample(ipv6Record()))
 	d := NewDecoder(NewStreams(Limits{}))
 	if n := testing.AllocsPerRun(100, func() {
-		if b, _ := decodeSFlow(d, in); len(b.Records) != 3 {
+		d.Begin([16]byte{15: 1}, baseTime, in)
+		if b := d.Next(); len(b.Records) != 3 || d.Next() != nil {
 			t.Errorf("%d records", len(b.Records))
 		}
 	}); n != 0 {
@@ -430,7 +431,9 @@ func BenchmarkSFlow(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(in)))
 	for b.Loop() {
-		decodeSFlow(d, in)
+		d.Begin([16]byte{15: 1}, baseTime, in)
+		for d.Next() != nil {
+		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/samples, "ns/record")
 }
