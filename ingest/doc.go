@@ -25,7 +25,8 @@
 // are the endpoint set (read through a Reader of their own), the table of pairs
 // and the exporters' streams with their templates; each is described where it is
 // defined. The batcher, one goroutine, owns the consuming ends of all queues and
-// alone calls the Sink.
+// alone calls the Sink. The keeper, another, has the streams forget what is out of
+// use and writes their templates to a file.
 //
 // A full queue drops the observation and counts it; nothing ever blocks a
 // worker but its own source.

@@ -237,13 +237,14 @@ func (t *tally) ledger(inFlight, waiting uint64) Ledger {
 // Reasons are all the names that a Ledger's maps can have, for metrics: a series
 // that begins with its first event hides it from whoever watches for increases.
 type Reasons struct {
-	Dropped, Problems, SidesDropped, Lost []string
+	Dropped, Problems, Versions, SidesDropped, Lost []string
 }
 
 // AllReasons lists them.
 func AllReasons() (r Reasons) {
 	r.Dropped = names[datagramDrop](0, datagramDrops)
 	r.Problems = names[flow.Problem](0, int(flow.Problems))
+	r.Versions = names[flow.Version](0, flow.Versions)
 	r.SidesDropped = names[fate](int(firstDroppedFate), fates)
 	r.Lost = names[loss](0, losses)
 	return r

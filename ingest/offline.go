@@ -24,6 +24,7 @@ func NewOffline(c Config) (*Offline, error) {
 	s := newShared(&c)
 	b := newBatcher(s, c.Sink)
 	w := newWorker(s, b.wake)
+	w.decoder.Patient = true // nobody waits for the next datagram
 	b.queues = []*queue{w.queue}
 	return &Offline{worker: w, batcher: b}, nil
 }

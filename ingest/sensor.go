@@ -43,6 +43,9 @@ type Config struct {
 	Pairs int
 	// ReceiveBuffer is what each UDP socket asks the kernel for, in bytes. 0: 64 MiB.
 	ReceiveBuffer int
+	// TemplatesFile keeps the exporters' templates over a restart. Empty: nothing
+	// does. A sensor has it for itself.
+	TemplatesFile string
 	// Log takes the netflow log. nil: none.
 	Log *slog.Logger
 	// Discover gets the records of each message before their addresses are looked
@@ -99,10 +102,11 @@ type Sensor struct {
 	shared  *shared
 	batcher *batcher
 	receive *receiver
+	keeper  *keeper
 
 	stopWorkers, stopBatcher chan struct{}
 	cancelPosts              context.CancelFunc
-	workers, posts           sync.WaitGroup
+	workers, posts, keeping  sync.WaitGroup
 }
 
 // New checks the configuration. The sensor does nothing until Start.
@@ -117,6 +121,7 @@ func New(c Config) (*Sensor, error) {
 		stopBatcher: make(chan struct{}),
 	}
 	s.batcher = newBatcher(s.shared, c.Sink)
+	s.keeper = newKeeper(s.shared, &c)
 	return s, nil
 }
 
@@ -129,12 +134,14 @@ func (s *Sensor) Start() error {
 		return err
 	}
 	s.receive = r
+	s.keeper.load()
 	for _, w := range r.workers() {
 		s.batcher.queues = append(s.batcher.queues, w.queue)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancelPosts = cancel
 	s.posts.Go(func() { s.batcher.run(ctx, s.stopBatcher) })
+	s.keeping.Go(func() { s.keeper.run(s.stopBatcher) })
 	for _, src := range r.sources {
 		s.workers.Go(func() { src.run(s.config.Now, s.stopWorkers) })
 	}
@@ -152,7 +159,7 @@ func (s *Sensor) Stop(ctx context.Context) error {
 	s.workers.Wait()
 	closed := s.receive.close()
 
-	close(s.stopBatcher)
+	close(s.stopBatcher) // the keeper's, too
 	done := make(chan struct{})
 	go func() { s.posts.Wait(); close(done) }()
 	select {
@@ -162,6 +169,7 @@ func (s *Sensor) Stop(ctx context.Context) error {
 		<-done
 	}
 	s.cancelPosts()
+	s.keeping.Wait()
 	return closed
 }
 

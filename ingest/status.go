@@ -35,11 +35,14 @@ type ReceivePath struct {
 // Exporter is the health of one exporter's stream of messages.
 type Exporter = flow.StreamHealth
 
+// Evictions count what was forgotten of exporters to make room for others.
+type Evictions = flow.Evictions
+
 // Status is all that the sensor tells about itself.
 type Status struct {
 	Ledger      Ledger
 	Exporters   []Exporter
-	Evicted     flow.Evictions // what was forgotten of exporters to make room
+	Evicted     Evictions
 	Paths       []ReceivePath
 	XDP         map[string]uint64 // packets by exit of the XDP program, over all interfaces
 	RingDrops   map[string]uint64 // Drops by kind, over all paths

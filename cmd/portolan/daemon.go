@@ -27,6 +27,9 @@ import (
 // stopTime is how long the daemon takes at most to post what is left.
 const stopTime = 10 * time.Second
 
+// templatesName is the file of the exporters' templates in the data directory.
+const templatesName = "templates"
+
 // daemon is the running product: store, sensor, listeners. startDaemon makes
 // it; close undoes that in the reverse order.
 type daemon struct {
@@ -63,7 +66,7 @@ func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, e
 	d.sensor, err = ingest.New(ingest.Config{
 		Set: d.store.Live(), Sink: d.store,
 		Listen: conf.listen, Interfaces: conf.interfaces, Require: conf.require, Exporters: conf.exporters,
-		Inside: inside.Do, Interval: conf.interval, Log: log.With("log", "netflow"), Describe: d.store.Describe,
+		Inside: inside.Do, Interval: conf.interval, TemplatesFile: filepath.Join(conf.data, templatesName), Log: log.With("log", "netflow"), Describe: d.store.Describe,
 	})
 	if err != nil {
 		return nil, err
