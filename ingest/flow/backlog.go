@@ -86,7 +86,7 @@ func (s *Stream) mayWait(size, now int64) bool {
 		return false
 	}
 	// Where a sweep finds nothing to give, the next is a second away.
-	if stuck := o.waitingStuck.Load(); stuck != 0 && now-stuck < nsPerSecond {
+	if within(now, o.waitingStuck.Load()) {
 		return false
 	}
 	if o.reclaimWaiting(size) {

@@ -183,7 +183,7 @@ func (s *Streams) restore(id StreamID, r restored, now time.Time) bool {
 	if r.established {
 		x.trusted.Store(true)
 	}
-	s.reclaimTemplates(x)
+	s.reclaimTemplates(x, used*nsPerSecond)
 	return x.template(r.id) != nil
 }
 

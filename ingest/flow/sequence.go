@@ -24,6 +24,10 @@ import (
 // really was lost between the two messages; if the message is late itself, its
 // unknown records stay lost. Both errors are a message's records.
 //
+// Some exporters do not count the options records that a message carries. The
+// message then reaches from behind what was expected to ahead of it: it is
+// not late, and counts with what it adds.
+//
 // The number of a message counts what was sent before it; that of some
 // exporters (softflowd's and Open vSwitch's IPFIX, Open vSwitch's v5) includes
 // what the message carries itself. Where two messages carry differently many
@@ -81,29 +85,40 @@ func (s *sequence) note(number uint32, u Units, arrival int64) {
 			return
 		}
 		behind := int32(number-uint32(high)) < 0
-		if behind && arrival-s.moved.Load() > restartAfter && s.moved.Load() != 0 {
+		if moved := s.moved.Load(); behind && ahead <= 0 && moved != 0 && arrival-moved > restartAfter {
 			s.begin(high, number, u, arrival)
 			return
 		}
 		if ahead > 0 && !s.high.CompareAndSwap(high, high+uint64(ahead)) {
 			continue
 		}
-		s.received.Add(uint64(u.Carried))
-		if behind {
+		if !behind || ahead > 0 {
+			s.move(arrival)
+		}
+		switch {
+		case !behind:
+			s.received.Add(uint64(u.Carried))
+			s.step(number-uint32(high), u)
+		case ahead > 0: // it reaches from behind to ahead
+			s.received.Add(uint64(min(u.Carried, uint32(ahead))))
+		default:
+			s.received.Add(uint64(u.Carried))
 			s.late.Add(1)
-		} else {
-			s.ahead(number-uint32(high), u, arrival)
 		}
 		return
 	}
 }
 
-// ahead goes on with a message that is not late, with a gap in front of it or
-// none.
-func (s *sequence) ahead(gap uint32, u Units, arrival int64) {
+// move notes that there was progress.
+func (s *sequence) move(arrival int64) {
 	if arrival-s.moved.Load() > movedGrain {
 		s.moved.Store(arrival)
 	}
+}
+
+// step goes on with a message that is not late, with a gap in front of it or
+// none.
+func (s *sequence) step(gap uint32, u Units) {
 	// The records that a number includes are in front of it.
 	credit := s.unknown.Load() || u.Unknown && s.including.Load()
 	switch {
@@ -173,13 +188,15 @@ func (s *sequence) vote(number uint32, u Units) {
 }
 
 // decide changes what a number is taken to include. What was counted under the
-// other meaning in this span was wrong, so the span begins anew.
+// other meaning was wrong, so it is forgotten.
 func (s *sequence) decide(number uint32, u Units, including bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.including.Store(including)
+	s.before.Store(0)
 	s.gaps.Store(0)
 	s.late.Store(0)
+	s.restarts.Store(0)
 	if including {
 		number -= u.Advance
 	}

@@ -40,6 +40,9 @@ func TestSequence(t *testing.T) {
 		{"numbers that include the message", []message{{19, 19}, {31, 12}, {61, 30}, {91, 30}, {105, 14}}, 0, 0, 0, 0},
 		{"the same, and one less", []message{{13, 14}, {17, 4}, {21, 4}, {31, 10}, {32, 1}}, 0, 0, 0, 0},
 		{"the same, and one of 30 is lost", []message{{19, 19}, {31, 12}, {61, 30}, {121, 30}, {135, 14}}, 30, 1, 0, 0},
+		{"the same, and options records are not counted", []message{{19, 20}, {31, 12}, {61, 30}, {91, 31}, {105, 14}}, 0, 0, 0, 0},
+		{"options records are not counted", []message{{0, 11}, {10, 10}, {20, 5}, {25, 10}, {35, 11}, {45, 10}}, 0, 0, 0, 0},
+		{"options records are not counted, and one of 10 is lost", []message{{0, 11}, {10, 10}, {30, 10}, {40, 11}, {50, 10}}, 10, 1, 0, 0},
 		{"sizes differ, and one of 30 is lost", []message{{0, 19}, {19, 12}, {61, 30}, {91, 14}, {105, 3}}, 30, 1, 0, 0},
 	} {
 		var s sequence
@@ -75,6 +78,22 @@ func TestSequenceRestartsSoonAfterTheFirst(t *testing.T) {
 	}
 	if got := s.lost(); got != 2 {
 		t.Errorf("%d lost, want 2", got)
+	}
+}
+
+// An exporter that sends once a minute, and whose numbers include the message,
+// does not restart all the time.
+func TestSequenceOfSeldomMessages(t *testing.T) {
+	var s sequence
+	number, now := uint32(0), int64(nsPerSecond)
+	for i := range uint32(60) {
+		n := 5 + i*7%13
+		number += n
+		now += 60 * nsPerSecond
+		s.note(number, Units{Advance: n + i%16/15, Carried: n + i%16/15}, now) // some with an options record that does not count
+	}
+	if lost, gaps, late, restarts := s.lost(), s.gaps.Load(), s.late.Load(), s.restarts.Load(); lost+gaps+late+restarts != 0 {
+		t.Errorf("%d lost, %d gaps, %d late, %d restarts", lost, gaps, late, restarts)
 	}
 }
 

@@ -57,10 +57,12 @@ type Streams struct {
 	templateBytes atomic.Int64 // of all streams' templates, with their tables
 	waiting       atomic.Int64 // sets that wait
 	waitingBytes  atomic.Int64
-	waitingStuck  atomic.Int64 // when making room for one was last in vain
 	optionsBytes  atomic.Int64
 	changed       atomic.Uint64
 	lostBefore    atomic.Uint64 // the loss of streams that have left
+
+	// When making room was last in vain, Unix nanoseconds.
+	templatesStuck, waitingStuck atomic.Int64
 
 	evicted struct{ streams, templates, waiting atomic.Uint64 }
 

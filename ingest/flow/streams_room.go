@@ -15,10 +15,15 @@ const (
 // none, one established that has more than its share or was seen least
 // recently. It frees a bit more than needed, so that the next templates find
 // room. Where that was not enough, the stream that wanted room gives up its
-// own: the bound holds whatever happens.
-func (s *Streams) reclaimTemplates(by *Stream) {
+// own: the bound holds whatever happens. Then a stream that is not established
+// need not look again for a second, however many templates it announces.
+func (s *Streams) reclaimTemplates(by *Stream, now int64) {
 	limit := s.limits.AllTemplateBytes
 	if s.templateBytes.Load() <= limit {
+		return
+	}
+	if within(now, s.templatesStuck.Load()) && !by.established() {
+		s.evictTemplates(by)
 		return
 	}
 	s.mu.Lock()
@@ -40,9 +45,13 @@ func (s *Streams) reclaimTemplates(by *Stream) {
 		s.evictTemplates(last)
 	}
 	if s.templateBytes.Load() > limit {
+		s.templatesStuck.Store(now)
 		s.evictTemplates(by)
 	}
 }
+
+// within tells whether it is less than a second since a time, 0 for never.
+func within(now, then int64) bool { return then != 0 && now-then < nsPerSecond }
 
 // fat tells whether a stream's templates take more than their share, some
 // hundred templates where the limits are the default ones. It protects the many

@@ -95,7 +95,7 @@ func (s *Stream) learn(t *template, now int64) (waited []waitingSet, replaced *t
 	replaced = s.put(t)
 	waited = s.backlog.take(s.owner, t)
 	s.mu.Unlock()
-	s.owner.reclaimTemplates(s)
+	s.owner.reclaimTemplates(s, now)
 	return waited, replaced
 }
 
