@@ -171,12 +171,8 @@ func (d *decoding) problem(g *capture.Datagram, reason fmt.Stringer) {
 func (d *decoding) summary(files int) string {
 	s := fmt.Sprintf("%s: %s, %s, %s, %s, %s", amount(uint64(files), "file"), amount(d.datagrams, "datagram"),
 		amount(d.printed, "record"), amount(d.options, "options record"), amount(d.counters, "counter sample"), amount(d.problems, "problem"))
-	switch n := uint64(d.streams.Waiting()); n {
-	case 0:
-	case 1:
-		s += "; 1 data set still waits for its template"
-	default:
-		s += fmt.Sprintf("; %d data sets still wait for their templates", n)
+	if n := uint64(d.streams.Waiting()); n > 0 {
+		s += fmt.Sprintf("; %s for a template", setsWait(n))
 	}
 	if d.skipped > 0 {
 		s += fmt.Sprintf("; %s skipped", amount(d.skipped, "other UDP datagram"))

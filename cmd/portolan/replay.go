@@ -134,8 +134,8 @@ type replay struct {
 
 	store   *store.Store
 	path    *ingest.Offline
-	now     atomic.Int64 // the time of the capture, for the store's clock
-	flushed time.Time    // since when posts gather
+	now     atomic.Int64   // the time of the capture, for the store's clock
+	flushed time.Time      // since when posts gather
 	fresh   []profiler.Row // what becomes an endpoint with the message at hand
 	failed  error          // why it could not
 	result  replayResult

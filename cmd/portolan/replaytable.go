@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/portolan/portolan/profiler/api"
 )
 
 // shownPorts is how many ports of an endpoint a line lists.
@@ -28,9 +30,10 @@ func writeReplay(w io.Writer, r *replayResult) error {
 	if len(r.Exporters) > 0 {
 		fmt.Fprintln(w)
 		t := newTable(w)
-		t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)")
-		for _, e := range r.Exporters {
-			t.row(orDash(e.Exporter), e.Domain, e.Version, e.Datagrams, e.Records, e.Lost)
+		t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)", "TEMPLATES", "WAITING SETS")
+		for i := range r.Exporters {
+			e := &r.Exporters[i]
+			t.row(orDash(e.Exporter), e.Domain, e.Version, e.Datagrams, e.Records, api.Loss(e), e.Templates, e.Waiting)
 		}
 		if err := t.Flush(); err != nil {
 			return err

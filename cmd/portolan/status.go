@@ -86,9 +86,19 @@ func writeStatus(w io.Writer, st api.Status, exporters []ingest.Exporter) error 
 	}
 	fmt.Fprintln(w)
 	t = newTable(w)
-	t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)", "LAST SEEN")
-	for _, e := range exporters {
-		t.row(e.Exporter, e.Domain, e.Version, e.Datagrams, e.Records, e.Lost, e.LastSeen.Format(time.RFC3339))
+	t.row("EXPORTER", "DOMAIN", "VERSION", "DATAGRAMS", "RECORDS", "LOST (ESTIMATE)", "TEMPLATES", "LAST SEEN", "REMARKS")
+	now := st.StartedAt.Add(time.Duration(st.Uptime * float64(time.Second))) // the daemon's clock
+	for i := range exporters {
+		e := &exporters[i]
+		seen := ""
+		if !e.LastSeen.IsZero() {
+			seen = e.LastSeen.Format(time.RFC3339)
+		}
+		remarks := api.Notes(e)
+		if w := api.Waiting(e, now); w != "" {
+			remarks = append([]string{w}, remarks...)
+		}
+		t.row(orDash(e.Exporter), e.Domain, e.Version, e.Datagrams, e.Records, api.Loss(e), e.Templates, orDash(seen), strings.Join(remarks, "; "))
 	}
 	return t.Flush()
 }
@@ -99,6 +109,9 @@ func writeBooks(w io.Writer, l *ingest.Ledger) {
 	fmt.Fprintf(w, "sides      2 × %d records = %d external + %d duplicate + %d undetermined + %d observed%s\n",
 		l.Records, l.Sides.External, l.Sides.Duplicate, l.Sides.Undetermined, l.Sides.Observed, terms(l.Sides.Dropped))
 	fmt.Fprintf(w, "posts      %d observed = %d acknowledged + %d in flight%s\n", l.Sides.Observed, l.Posts.Acknowledged, l.Posts.InFlight, terms(l.Posts.Lost))
+	if l.OptionsRecords+l.CounterSamples+l.WaitingSets > 0 {
+		fmt.Fprintf(w, "besides    %s and %s; %s for a template\n", amount(l.OptionsRecords, "options record"), amount(l.CounterSamples, "counter sample"), setsWait(l.WaitingSets))
+	}
 	if len(l.Problems) > 0 {
 		fmt.Fprintf(w, "problems   inside decoded datagrams:%s\n", strings.TrimPrefix(terms(l.Problems), " +"))
 	}
@@ -111,4 +124,12 @@ func terms(m map[string]uint64) string {
 		fmt.Fprintf(&b, " + %d %s", m[reason], reason)
 	}
 	return b.String()
+}
+
+// setsWait is how many data sets wait, as a sentence begins.
+func setsWait(n uint64) string {
+	if n == 1 {
+		return "1 data set waits"
+	}
+	return fmt.Sprintf("%d data sets wait", n)
 }

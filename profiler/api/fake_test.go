@@ -140,9 +140,11 @@ func contractStatus() ingest.Status {
 			Posts: ingest.PostCounts{Acknowledged: 17, InFlight: 0, Lost: map[string]uint64{"stale": 1},
 				Answers: map[string]uint64{"added": 10, "duplicate": 7}},
 			ByPath:    map[string]uint64{"copy": 7, "udp": 2, "file": 0},
-			ByVersion: map[string]uint64{"v5": 40},
+			ByVersion: map[string]uint64{"v9": 40},
 		},
-		Exporters: []ingest.Exporter{{Exporter: "192.0.2.1", Version: "v5", Datagrams: 9, Records: 40, Templates: 3, LastSeen: testStart.Add(time.Hour)}},
+		Exporters: []ingest.Exporter{{Exporter: "192.0.2.1", Version: "v9", Datagrams: 9, Records: 40, Templates: 3, LastSeen: testStart.Add(time.Hour),
+			Waiting: 1, WaitingSince: testStart.Add(time.Hour - 90*time.Second)}},
+		Evicted: ingest.Evictions{Streams: 4, Templates: 5, Waiting: 6},
 		Paths: []ingest.ReceivePath{
 			{Interface: "eth1", Queue: &queue, Path: "copy", State: "up", Reason: `no zero-copy: "driver"`, Packets: 7,
 				Drops: map[string]uint64{"rx_dropped": 0}, Program: map[string]uint64{"redirect": 7}},

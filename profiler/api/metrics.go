@@ -27,6 +27,7 @@ func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	x := exposition{&page}
 	x.datagrams(&st)
 	x.books(&st.Ledger)
+	x.templates(&st)
 	x.losses(&st)
 	x.state(s, &st)
 	writeProcess(&page)
@@ -100,7 +101,22 @@ func (x exposition) datagrams(st *ingest.Status) {
 	x.counters("portolan_datagrams_total", "Datagrams whose header was accepted. Received is this and portolan_datagrams_dropped_total.", "outcome", map[string]uint64{"decoded": l.Datagrams.Decoded})
 	x.counters("portolan_datagrams_dropped_total", "Datagrams received and not decoded, by reason.", "reason", fromZero(ingest.AllReasons().Dropped, l.Datagrams.Dropped))
 	x.counters("portolan_problems_total", "Things wrong inside decoded datagrams, by reason.", "reason", fromZero(ingest.AllReasons().Problems, l.Problems))
-	x.counters("portolan_records_total", "Flow records decoded, by the version of the export format.", "version", l.ByVersion)
+	x.counters("portolan_records_total", "Flow records decoded, by the version of the export format.", "version", fromZero(ingest.AllReasons().Versions, l.ByVersion))
+	x.single("portolan_options_records_total", "counter", "Options records decoded: what exporters tell of themselves.", l.OptionsRecords)
+	x.single("portolan_counter_samples_total", "counter", "Counter samples of sFlow that were decoded.", l.CounterSamples)
+}
+
+// templates are the state of the exporters' templates.
+func (x exposition) templates(st *ingest.Status) {
+	templates := 0
+	for i := range st.Exporters {
+		templates += st.Exporters[i].Templates
+	}
+	x.single("portolan_templates", "gauge", "Templates known, of all exporters.", uint64(templates))
+	x.single("portolan_waiting_sets", "gauge", "Data sets that wait for their template.", st.Ledger.WaitingSets)
+	x.single("portolan_exporters_evicted_total", "counter", "Exporters' streams that were forgotten to make room for others.", st.Evicted.Streams)
+	x.single("portolan_templates_evicted_total", "counter", "Templates that were forgotten to make room for others.", st.Evicted.Templates)
+	x.single("portolan_waiting_sets_evicted_total", "counter", "Data sets that were given up before their template came: it took too long, or others needed the room.", st.Evicted.Waiting)
 }
 
 func (x exposition) books(l *ingest.Ledger) {
@@ -119,7 +135,7 @@ func (x exposition) books(l *ingest.Ledger) {
 func (x exposition) losses(st *ingest.Status) {
 	x.counters("portolan_xdp_packets_total", "Packets seen by the XDP program, by the exit they left it by.", "exit", st.XDP)
 	x.counters("portolan_ring_drops_total", "Packets that the kernel could not deliver, by kind. One loss can count under two kinds: do not sum them.", "kind", st.RingDrops)
-	x.single("portolan_exporter_lost_total", "counter", "Flows that never arrived, by the sequence numbers of all exporters together. An estimate.", st.LostByGaps)
+	x.single("portolan_exporter_lost_total", "counter", "What never arrived, by the sequence numbers of all exporters together: flows (v5, v7), messages (v9), data records (IPFIX) or datagrams (sFlow). An estimate.", st.LostByGaps)
 }
 
 func (x exposition) state(s *Server, st *ingest.Status) {

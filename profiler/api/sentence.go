@@ -44,8 +44,8 @@ func (s *Status) sentence() string {
 	return strings.Join(parts, ", ")
 }
 
-// lost tells three losses apart that cannot be added up: what never arrived (in
-// flows, by sequence numbers), what the kernel dropped at a ring (in packets;
+// lost tells three losses apart that cannot be added up: what never arrived (by
+// sequence numbers, in the units of each exporter's version), what the kernel dropped at a ring (in packets;
 // one loss can show under two kinds, so that only the largest is sure), and
 // observations that the profiler did not get.
 func (s *Status) lost() []string {
@@ -107,8 +107,8 @@ func (s *Status) receiving() string {
 // timeouts, their usual values are 15 s and 60 s).
 const silence = 5 * time.Minute
 
-// gapsOf is the share of flows lost on the way, one in so many, from which on
-// somebody should look.
+// gapsOf is the share lost on the way, one in so many, from which on somebody
+// should look.
 const gapsOf = 1000
 
 // urgent lists what somebody should do something about: first what keeps the
@@ -135,10 +135,9 @@ func (s *Status) urgent(healthy, ready error) []string {
 	if sum(s.RingDrops) > 0 {
 		list.add("The kernel dropped packets that it could not deliver (%s).", reasons(s.RingDrops))
 	}
-	if s.LostByGaps > 0 && s.LostByGaps >= s.Ledger.Records/gapsOf {
-		list.add("The exporters' sequence numbers say that %s never arrived.", plural(s.LostByGaps, "flow"))
-	}
+	s.gaps(&list)
 	s.silent(&list)
+	s.waiting(&list, true)
 	switch l := &s.Ledger; {
 	case s.Endpoints == 0:
 		list.add("No endpoints are known, so every flow is external. Import some: portolan endpoints import FILE.csv")
@@ -179,6 +178,8 @@ func (s *Status) remarks() []string {
 			list.add("%s has no AF_XDP, so its datagrams come by the UDP sockets: %s.", Source(p), strings.TrimSuffix(p.Reason, "."))
 		}
 	}
+	s.waiting(&list, false)
+	s.clocks(&list)
 	if d := s.Ledger.Datagrams.Dropped; sum(d) > 0 {
 		list.add("%s could not be decoded (%s).", plural(sum(d), "datagram"), reasons(d))
 	}

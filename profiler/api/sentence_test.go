@@ -4,6 +4,7 @@ package api
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,7 @@ func TestAttention(t *testing.T) {
 	good := func() ingest.Status {
 		st := contractStatus()
 		st.Ledger.Datagrams.Dropped, st.Ledger.Problems, st.Ledger.Posts.Lost = nil, nil, nil
+		st.Exporters[0].Waiting, st.Exporters[0].WaitingSince = 0, time.Time{}
 		return st
 	}
 	for _, tt := range []struct {
@@ -112,8 +114,27 @@ func TestAttention(t *testing.T) {
 		{"a wish that was refused", func(st *ingest.Status) { st.Paths[0].State, st.Paths[0].Reason = "off", "a program is attached" }, nil, "eth1 queue 0 has no AF_XDP, so its datagrams come by the UDP sockets: a program is attached.", false},
 		{"posts lost", func(st *ingest.Status) { st.Ledger.Posts.Lost = map[string]uint64{"stale": 2, "queue_full": 3} }, nil, "5 observations not posted since the start (queue_full 3, stale 2).", true},
 		{"table full", func(st *ingest.Status) { st.Ledger.Sides.Dropped["table_full"] = 1 }, nil, "1 side found no place", true},
-		{"gaps", func(st *ingest.Status) { st.LostByGaps = 1 }, nil, "The exporters' sequence numbers say that 1 flow never", true},
-		{"one gap in very many", func(st *ingest.Status) { st.LostByGaps, st.Ledger.Records = 1, 1_000_000 }, nil, "", false},
+		{"gaps of v9", func(st *ingest.Status) { st.Exporters[0].Lost = 1 }, nil, "The exporters' sequence numbers say that 1 message never", true},
+		{"gaps of two kinds", func(st *ingest.Status) {
+			st.Exporters[0].Lost = 2
+			st.Exporters = append(st.Exporters, ingest.Exporter{Exporter: "192.0.2.2", Version: "v5", Lost: 30, LastSeen: st.Exporters[0].LastSeen})
+		}, nil, "The exporters' sequence numbers say that 30 flows and 2 messages never arrived.", true},
+		{"one gap in very many", func(st *ingest.Status) { st.Exporters[0].Lost, st.Exporters[0].Datagrams = 1, 1_000_000 }, nil, "", false},
+		{"a template is missing", func(st *ingest.Status) { wait(&st.Exporters[0], 2*time.Minute) }, nil,
+			"Exporter 192.0.2.1 (v9): waiting for template since 2026-11-23T06:58:02Z (2 min ago). An exporter sends its templates every few minutes, and what needs them is kept until then: wait, or lower its template refresh.", false},
+		{"a template is missing for long", func(st *ingest.Status) {
+			wait(&st.Exporters[0], 20*time.Minute)
+			other := st.Exporters[0]
+			other.Domain = 7
+			wait(&other, 30*time.Minute)
+			st.Exporters = append(st.Exporters, other)
+		}, nil, "Exporter 192.0.2.1 (v9, domain 7), and 1 other with it: waiting for template since 2026-11-23T06:30:02Z (30 min ago).", true},
+		{"a clock is right", func(st *ingest.Status) { st.Exporters[0].SkewMilliseconds = new(int64(-2000)) }, nil, "", false},
+		{"a clock is ahead", func(st *ingest.Status) { st.Exporters[0].SkewMilliseconds = new(int64(3000)) }, nil, "The clock of exporter 192.0.2.1 (v9) is 3 s ahead: set it by NTP.", false},
+		{"two clocks are behind", func(st *ingest.Status) {
+			st.Exporters[0].SkewMilliseconds = new(int64(-7200_000))
+			st.Exporters = append(st.Exporters, st.Exporters[0])
+		}, nil, "The clocks of 2 exporters are off, or this machine's is; that of 192.0.2.1 (v9) is 2 h behind: set them by NTP.", false},
 		{"silent", func(st *ingest.Status) { st.Exporters[0].LastSeen = testStart }, nil, "Exporter 192.0.2.1 has sent nothing for 1 h.", true},
 		{"no endpoints", func(*ingest.Status) {}, func(s *Server) { s.Repository = &memory{} }, "No endpoints are known", true},
 		{"none matches", func(st *ingest.Status) { st.Ledger.Sides.External = 80 }, nil, "No record touches a known endpoint.", true},
@@ -131,5 +152,33 @@ func TestAttention(t *testing.T) {
 				t.Errorf("%d urgent of %q, want first %q", got.Urgent, got.Attention, tt.want)
 			}
 		})
+	}
+}
+
+// wait lets an exporter's sets wait for so long at the time of newServer.
+func wait(e *ingest.Exporter, d time.Duration) {
+	e.Waiting, e.WaitingSince = 3, testStart.Add(time.Hour+2*time.Second-d)
+}
+
+func TestExporterInWords(t *testing.T) {
+	now := testStart
+	e := ingest.Exporter{Version: "v9", Lost: 1, Waiting: 2, WaitingSince: now.Add(-time.Minute), SkewMilliseconds: new(int64(90_000))}
+	if got := Waiting(&e, now); got != "waiting for template since 2026-11-23T05:59:00Z (1 min ago, 2 data sets)" {
+		t.Error(got)
+	}
+	if got := Notes(&e); !slices.Equal(got, []string{"clock 1 min ahead"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := Name(&e); got != "without an address (v9)" {
+		t.Error(got)
+	}
+	for version, want := range map[string]string{"v1": "-", "v5": "12 flows", "v7": "12 flows", "v9": "12 messages", "ipfix": "12 records", "sflow5": "12 datagrams"} {
+		if got := Loss(&ingest.Exporter{Version: version, Lost: 12}); got != want {
+			t.Errorf("%s: %s", version, got)
+		}
+	}
+	fine := ingest.Exporter{SkewMilliseconds: new(int64(1500))}
+	if got := Notes(&fine); len(got) != 0 || Waiting(&fine, now) != "" {
+		t.Errorf("got %q and %q", got, Waiting(&fine, now))
 	}
 }

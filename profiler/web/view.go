@@ -62,8 +62,12 @@ type book struct {
 }
 
 type stream struct {
-	ingest.Exporter
-	Ago string
+	*ingest.Exporter
+	Name    string
+	Loss    string
+	Waiting string // for its template, and since when
+	Notes   []string
+	Ago     string
 }
 
 type endpoint struct {
@@ -106,12 +110,10 @@ func view(s api.Status, items []profiler.Endpoint) viewed {
 			v.Programs = append(v.Programs, program{p.Interface, counts(p.Program)})
 		}
 	}
-	for i, e := range s.Streams {
-		if i == shown {
-			v.More = len(s.Streams) - shown
-			break
-		}
-		x := stream{Exporter: e}
+	v.More = max(0, len(s.Streams)-shown)
+	for i := range s.Streams[:len(s.Streams)-v.More] {
+		e := &s.Streams[i]
+		x := stream{Exporter: e, Name: cmp.Or(e.Exporter, "no address"), Loss: api.Loss(e), Waiting: api.Waiting(e, s.At), Notes: api.Notes(e)}
 		if !e.LastSeen.IsZero() {
 			x.Ago = api.Ago(s.At.Sub(e.LastSeen))
 		}

@@ -59,7 +59,7 @@ func working() *source {
 				Posts:     ingest.PostCounts{Acknowledged: 80, InFlight: 7, Lost: map[string]uint64{"stale": 1}},
 			},
 			ReceivePath: []ingest.ReceivePath{{Interface: "eth1", Queue: &queue, Path: "copy", State: "up", Reason: "the driver has no zero-copy", Packets: 41, Program: map[string]uint64{"redirect": 41}}},
-			Streams:     []ingest.Exporter{{Exporter: "192.0.2.1", Version: "v5", Datagrams: 40, Records: 1200, LastSeen: now.Add(-time.Second)}},
+			Streams:     []ingest.Exporter{{Exporter: "192.0.2.1", Version: "v5", Datagrams: 40, Records: 1200, Lost: 30, LastSeen: now.Add(-time.Second)}},
 		},
 	}
 }
@@ -93,7 +93,7 @@ func TestPage(t *testing.T) {
 	body := want(t, working(),
 		`<p class="sentence">1 exporter, 84 k records/s, 0 lost</p>`, ">Working<",
 		"eth1 queue 0", "copy-mode AF_XDP", "the driver has no zero-copy", "redirect 41",
-		"192.0.2.1", "1 s ago", "printer-3", `href="/api/v1/endpoints/00:11:22:33:44:55"`, "10.1.0.5", "9100/tcp", "pdl-datastream", "1 min ago",
+		"192.0.2.1", "30 flows", "1 s ago", "printer-3", `href="/api/v1/endpoints/00:11:22:33:44:55"`, "10.1.0.5", "9100/tcp", "pdl-datastream", "1 min ago",
 		`<meta http-equiv="refresh" content="5">`, `<html lang="en">`, `name="viewport"`,
 	)
 	for _, never := range []string{"<script", "http://", "https://", "style=", " onload"} {
@@ -103,6 +103,19 @@ func TestPage(t *testing.T) {
 	}
 	if n, m := strings.Count(body, "<table"), strings.Count(body, "<caption>"); n != 4 || n != m {
 		t.Errorf("%d tables with %d captions", n, m)
+	}
+}
+
+// What an exporter lacks, and what is to know of it, is in its row.
+func TestExporterRemarks(t *testing.T) {
+	s := working()
+	s.status.Streams = append(s.status.Streams,
+		ingest.Exporter{Exporter: "192.0.2.2", Version: "v9", Templates: 17, Waiting: 3, WaitingSince: now.Add(-4 * time.Minute), SkewMilliseconds: new(int64(-90_000))},
+		ingest.Exporter{Version: "v1"})
+	body := want(t, s, `<span class="tag waiting">waiting for template since 2026-11-23T06:56:00Z (4 min ago, 3 data sets)</span>`,
+		"clock 1 min behind", "0 messages", ">17<", "no address")
+	if strings.Count(body, "tag waiting") != 2 { // the other is the book that is off
+		t.Error("an exporter that waits for nothing is shown to")
 	}
 }
 
