@@ -220,6 +220,8 @@ func (h *harness) decode(t *testing.T, source [16]byte, arrival int64, datagram 
 	in := h.at(datagram)
 	loops := time.AfterFunc(20*time.Second, func() { panic(fmt.Sprintf("a datagram takes for ever: %x", datagram)) })
 	defer loops.Stop()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	begin := threadTime()
 	if a.Drop = h.d.Begin(source, arrival, in); a.Drop != NoDrop {
 		return a

@@ -362,7 +362,7 @@ func (v slowValues) packet() (r Record, p ProblemSet) {
 		protocol := 0
 		switch {
 		case len(packet) == 0:
-			return r, p.With(ProblemHeaderCut)
+			p = p.With(ProblemHeaderCut)
 		case packet[0]/16 == 4:
 			protocol = 11
 		case packet[0]/16 == 6:

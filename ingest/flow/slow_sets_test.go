@@ -262,6 +262,9 @@ func (w *slowWalk) sets(body []byte) {
 			w.stopped = true
 			length = 4 + len(r)
 		}
+		if len(r) == 0 {
+			return // of a set that is cut behind its header nothing is there
+		}
 		w.set(id, r.take(length-4))
 	}
 }
@@ -543,9 +546,6 @@ func (t slowTemplate) record(v Version, r *slowReader) (values []slowValue, ok b
 // wait keeps a set until its template comes.
 func (w *slowWalk) wait(id uint16, body []byte) {
 	*w.changes++
-	if len(body) == 0 {
-		return
-	}
 	if !slowMayWait(w.stream, len(body)) {
 		w.problem(ProblemNoTemplate)
 		return
