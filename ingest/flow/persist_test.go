@@ -94,6 +94,60 @@ func TestTemplatesAreKept(t *testing.T) {
 	}
 }
 
+// After a restart the records of an exporter that has not announced its
+// templates again are decoded at once, and when it does they are confirmed.
+func TestDecodingGoesOnAfterARestart(t *testing.T) {
+	at := streamsStart.UnixNano()
+	source := exporterID(1, 0, V9).Exporter
+	records := []Record{encodedTCP(), encodedUDP6()}
+	for _, v := range []struct {
+		name                 string
+		announcement, export []byte
+	}{
+		{"v9", AppendV9Templates(nil, V9Header{Sequence: 1}), AppendV9(nil, V9Header{Sequence: 2}, records)},
+		{"ipfix", AppendIPFIXTemplates(nil, IPFIXHeader{}), AppendIPFIX(nil, IPFIXHeader{}, records)},
+	} {
+		decode := func(s *Streams, datagram []byte) (records int, stream *Stream) {
+			d := NewDecoder(s)
+			if drop := d.Begin(source, at, datagram); drop != NoDrop {
+				t.Fatalf("%s: %v", v.name, drop)
+			}
+			for b := d.Next(); b != nil; b = d.Next() {
+				records += len(b.Records)
+				stream = b.Stream
+			}
+			return records, stream
+		}
+		before := NewStreams(Limits{})
+		if n, _ := decode(before, v.export); n != 0 || before.Waiting() == 0 {
+			t.Errorf("%s: %d records without a template, %d sets wait", v.name, n, before.Waiting())
+		}
+		if n, _ := decode(before, v.announcement); n != 2 || before.Waiting() != 0 {
+			t.Errorf("%s: %d records that waited, %d sets wait", v.name, n, before.Waiting())
+		}
+		var file bytes.Buffer
+		if err := before.Save(&file); err != nil {
+			t.Fatal(err)
+		}
+		after := NewStreams(Limits{})
+		if _, err := after.Load(&file, streamsStart); err != nil {
+			t.Fatal(err)
+		}
+		n, stream := decode(after, v.export)
+		if n != 2 || after.Waiting() != 0 {
+			t.Errorf("%s: %d records after a restart, %d sets wait", v.name, n, after.Waiting())
+		}
+		if !stream.template(256).restored {
+			t.Errorf("%s: the template was announced", v.name)
+		}
+		changed := after.Changed()
+		decode(after, v.announcement)
+		if stream.template(256).restored || after.Changed() != changed {
+			t.Errorf("%s: the template was not confirmed, or has changed", v.name)
+		}
+	}
+}
+
 func TestTemplatesAreTooOldToLoad(t *testing.T) {
 	_, file := savedStreams(t)
 	s := NewStreams(Limits{})

@@ -31,7 +31,8 @@ import (
 // only under Stream.mu, which a worker takes for a template that is new or
 // different and for a set without one. Streams.mu may be held while a
 // Stream.mu is taken, never the other way round: learn lets go of its stream
-// before it makes room in others.
+// before it makes room in others. The lock of a stream's options is taken
+// before its Stream.mu.
 //
 // What is bounded. The number of streams, the templates of one and of all, the
 // sets that wait of one and of all: see Limits. Sums over all are atomic; what

@@ -99,7 +99,7 @@ func manyOr(many, few int) int {
 
 // An exporter that invents ten million domains replaces itself.
 func TestBad70TenMillionDomains(t *testing.T) {
-	n := manyOr(10_000_000, 300_000)
+	n := manyOr(10_000_000, 80_000)
 	grown := heapGrowth()
 	f := newFlooded()
 	other := f.of(exporterID(2, 0, V9), f.now) // seen once, and not established
@@ -126,7 +126,7 @@ func TestBad70TenMillionDomains(t *testing.T) {
 
 // A million invented exporters, with templates and sets that wait.
 func TestBad72AMillionExporters(t *testing.T) {
-	n := manyOr(1_000_000, 100_000)
+	n := manyOr(1_000_000, 80_000)
 	grown := heapGrowth()
 	f := newFlooded()
 	f.flood(n, func(i uint32) StreamID { return exporterID(100+i, i%3, V9) })

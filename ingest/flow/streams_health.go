@@ -40,6 +40,10 @@ type StreamHealth struct {
 	// first of them arrived.
 	Waiting      int       `json:"waiting"`
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
+	// Sampling are the rates N of 1 in N that the exporter told in options,
+	// ascending, Interfaces the names that it gave to its interface indexes.
+	Sampling   []uint32          `json:"sampling,omitempty"`
+	Interfaces map[uint32]string `json:"interfaces,omitempty"`
 	// LastSeen is when the latest message arrived; zero where only templates
 	// are known, from before a restart.
 	LastSeen time.Time `json:"last_seen,omitzero"`
@@ -74,6 +78,8 @@ func (s *Stream) health() StreamHealth {
 		Gaps:           s.sequence.gaps.Load(),
 		Reordered:      s.sequence.late.Load(),
 		Restarts:       s.sequence.restarts.Load(),
+		Sampling:       s.options.rates().distinct(),
+		Interfaces:     s.options.interfaces(),
 	}
 	for range s.templates.Load().all {
 		h.Templates++

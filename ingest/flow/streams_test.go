@@ -152,6 +152,9 @@ func TestStreamHealth(t *testing.T) {
 	late.note(&Batch{Message: b.Message, Delayed: true, Records: make([]Record, 5)}, Units{})
 	late.learn(plainTemplate(256, 3), now)
 	late.wait(b, 300, []byte{1, 2, 3})
+	late.learnRate(1, 1000)
+	late.learnRate(2, 100)
+	late.learnName(3, []byte("eth0"))
 	s.of(StreamID{Version: SFlow5}, now).note(&Batch{
 		Message: Message{Version: SFlow5}, Arrival: now, CounterSamples: 4,
 	}, Units{Advance: 1, Carried: 1})
@@ -184,6 +187,13 @@ func TestStreamHealth(t *testing.T) {
   "templates": 1,
   "waiting": 1,
   "waiting_since": "2026-11-23T07:00:01Z",
+  "sampling": [
+   100,
+   1000
+  ],
+  "interfaces": {
+   "3": "eth0"
+  },
   "last_seen": "2026-11-23T07:00:01Z",
   "clock_skew_ms": 2500
  }
@@ -234,6 +244,32 @@ func TestSkew(t *testing.T) {
 	}
 	if got, _ := cut.get(); got > -50*365*24*time.Hour {
 		t.Errorf("%v with a clock in 1970", got)
+	}
+}
+
+// What workers do for every message costs no memory.
+func TestStreamsDoNotAllocate(t *testing.T) {
+	s := NewStreams(Limits{})
+	id := exporterID(1, 1, IPFIX)
+	s.of(id, 1).learn(plainTemplate(256, 20), 1)
+	b := &Batch{Message: Message{Version: IPFIX}, Records: make([]Record, 24)}
+	body := make([]byte, 100)
+	for range 64 {
+		s.of(id, 1).wait(b, 300, body)
+	}
+	if n := testing.AllocsPerRun(1000, func() {
+		x := s.of(id, 1)
+		if x.template(256) == nil {
+			t.Error("no template")
+		}
+		if _, kept := x.wait(b, 300, body); kept { // there is no room
+			t.Error("one more set waits")
+		}
+		b.Arrival += nsPerSecond / 1000
+		b.Sequence += 24
+		x.note(b, Units{Advance: 24, Carried: 24})
+	}); n != 0 {
+		t.Errorf("%v allocations per message", n)
 	}
 }
 
