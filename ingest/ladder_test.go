@@ -17,7 +17,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"github.com/google/go-cmp/cmp"
 
+	"github.com/portolan/portolan/ingest/flow"
 	"github.com/portolan/portolan/ingest/xsk"
 )
 
@@ -202,5 +204,54 @@ func TestBrokenInputTurnsItsTrafficAway(t *testing.T) {
 	}
 	if st := s.status(); st.State != "failed" || st.Reason != "the ring is broken" {
 		t.Errorf("%+v", st)
+	}
+}
+
+// Every format is received on every port that is listened on, through a ring and
+// through sockets: sFlow has a port of its own by custom, and nothing tells an
+// administrator of it.
+func TestEveryFormatOnTwoPorts(t *testing.T) {
+	l := newLab(t, 1)
+	records := []flow.Record{tcp("10.0.0.1", 22, "10.0.0.2", 50000), tcp("10.0.0.1", 23, "8.8.8.8", 50001)}
+	at := time.Now()
+	h := flow.IPFIXHeader{ExportTime: at.UnixNano()}
+	datagrams := [][]byte{v5(0, at, records...), flow.AppendIPFIX(flow.AppendIPFIXTemplates(nil, h), h, records),
+		flow.AppendSFlow(nil, flow.SFlowHeader{Agent: addr(exporterAddr), Sampling: 1}, records)}
+	datagrams = append(datagrams, v9(at, records...)...)
+	byVersion := map[string]uint64{"v1": 0, "v5": 4, "v7": 0, "v9": 4, "ipfix": 4, "sflow5": 4}
+	for _, path := range []struct {
+		name       string
+		interfaces []string
+	}{{"udp", nil}, {"copy", []string{device}}} {
+		t.Run(path.name, func(t *testing.T) {
+			c := Config{Set: setOf(t, "10.0.0.1", "10.0.0.2"), Sink: newMemorySink(), Interfaces: path.interfaces}
+			for _, port := range []uint16{DefaultPort, 6343} {
+				c.Listen = append(c.Listen, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+			}
+			s := l.start(t, c)
+			for _, to := range []string{":2055", ":6343"} {
+				var conn net.Conn
+				if err := l.exporter.Do(func() (err error) {
+					conn, err = net.Dial("udp", receiverAddr+to)
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				for _, d := range datagrams {
+					sendTo(t, conn, d)
+				}
+			}
+			sent := uint64(2 * len(datagrams))
+			st := eventually(t, s, "every datagram", received(sent))
+			checkBooks(t, &st.Ledger)
+			if diff := cmp.Diff(byVersion, st.Ledger.ByVersion); diff != "" || st.Ledger.ByPath[path.name] != sent || st.Ledger.Datagrams.Decoded != sent {
+				t.Errorf("%s\n%+v", diff, st.Ledger)
+			}
+			if len(st.Exporters) != 4 || st.Ledger.Posts.Acknowledged != 3 {
+				t.Errorf("exporters %+v\n%+v", st.Exporters, st.Ledger.Posts)
+			}
+			stop(t, s)
+		})
 	}
 }

@@ -92,7 +92,8 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// DefaultPort is where exporters send NetFlow.
+// DefaultPort is where exporters send NetFlow by custom. Any format is received
+// on any port.
 const DefaultPort = 2055
 
 // Sensor receives. Its methods may be called from any goroutine, Start and Stop

@@ -48,7 +48,7 @@ type setting struct {
 
 // settings are all there are, in the order in which they are shown.
 var settings = []setting{
-	{"listen", "listen", true, []string{":2055"}, "UDP `ADDR:PORT` to receive flow exports on", applyListen},
+	{"listen", "listen", true, []string{":2055"}, "UDP `ADDR:PORT` to receive flow exports on, of any format", applyListen},
 	{"interfaces", "interface", true, nil, "receive on interface `NAME` through AF_XDP; auto: every physical one that is up and has an address; none. Attaching can interrupt a network card for seconds", applyInterfaces},
 	{"require", "require", false, nil, "refuse to start below this rung: zc, copy or generic", applyRequire},
 	{"netns", "netns", false, nil, "receive inside the network namespace `NAME`", applyNetns},

@@ -18,9 +18,11 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Receive flow exports and profile the endpoints",
-		Long: `Receives NetFlow v5 on UDP 2055, keeps the flows of known endpoints, and posts
-every new port of theirs to the profiler in the data directory, once per
-reprofile interval.
+		Long: `Receives NetFlow v1, v5, v7 and v9, IPFIX and sFlow v5 on UDP 2055, keeps the
+flows of known endpoints, and posts every new port of theirs to the profiler in
+the data directory, once per reprofile interval. A format is recognised on
+whatever port it comes; sFlow agents send to 6343 unless told otherwise, which
+--listen :2055 --listen :6343 receives as well.
 
 Without flags it receives through ordinary UDP sockets. --interface NAME adds
 AF_XDP, on the best rung that the device allows. A setting comes from its flag,

@@ -71,11 +71,12 @@ func TestRunDemandsARung(t *testing.T) {
 }
 
 // What is posted before a restart is still there after it, and what comes again
-// within the interval is answered duplicate and written nowhere.
+// within the interval is answered duplicate and written nowhere. The templates are
+// still there, too: the second daemon gets none.
 func TestRestart(t *testing.T) {
 	first := startRun(t, "--listen", "127.0.0.1:0")
 	first.mustRun(t, "endpoints", "import", tempFile(t, "ip\n10.9.0.2\n"), "--data", first.data)
-	export := func(p *running) {
+	export := func(p *running, templates bool) {
 		t.Helper()
 		addr := ""
 		waitFor(t, "the UDP address", func() bool {
@@ -91,22 +92,28 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		now := time.Now()
-		if _, err := c.Write(flow.AppendV5(nil, flow.V5Header{ExportTime: now.UnixNano(), Uptime: 1000}, []flow.Record{{
+		h := flow.V9Header{ExportTime: time.Now().UnixNano(), Uptime: 1000}
+		datagrams := [][]byte{flow.AppendV9(nil, h, []flow.Record{{
 			Src: netip.MustParseAddr("10.9.0.2").As16(), Dst: netip.MustParseAddr("198.51.100.1").As16(), SrcPort: 443, DstPort: 50000, Proto: 6,
-		}})); err != nil {
-			t.Fatal(err)
+		}})}
+		if templates {
+			datagrams = append(datagrams, flow.AppendV9Templates(nil, h)) // the data waits for them
+		}
+		for _, d := range datagrams {
+			if _, err := c.Write(d); err != nil {
+				t.Fatal(err)
+			}
 		}
 		waitFor(t, "an acknowledged post", func() bool { return p.metric(t, `portolan_posts_total{outcome="acknowledged"}`) == 1 })
 	}
-	export(first)
+	export(first, true)
 	before := first.mustRun(t, "endpoints", "show", "10.9.0.2", "--data", first.data, "--output", "json")
 	if code := first.stop(); code != exitOK {
 		t.Fatalf("the first run ended with %d", code)
 	}
 	second := startRun(t, "--listen", "127.0.0.1:0", "--data", first.data)
 	second.data = first.data
-	export(second)
+	export(second, false)
 	if n := second.metric(t, `portolan_profiler_answers_total{answer="duplicate"}`); n != 1 {
 		t.Errorf("%v duplicates\n%s", n, second.read(t, "/metrics"))
 	}
@@ -138,22 +145,23 @@ func TestBadDatagrams(t *testing.T) {
 	}})
 	count := func(n byte, hi byte) []byte { b := bytes.Clone(good); b[2], b[3] = hi, n; return b }
 	for _, b := range [][]byte{
-		{}, {5}, good[:23], {0, 9, 0, 1}, append([]byte{0, 10}, good...), // dropped: 5
+		{}, {5}, good[:23], {0, 9, 0, 1}, append([]byte{0, 10}, good...), {0, 8, 0, 1}, // dropped: 6
 		count(0, 0), count(31, 0), count(255, 255), append(bytes.Clone(good), 0), good, // decoded: 5
 	} {
 		if _, err := c.Write(b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "ten datagrams and one post", func() bool {
+	waitFor(t, "eleven datagrams and one post", func() bool {
 		p.get(t, "/api/v1/status", &st)
-		return st.Ledger.Datagrams.Received == 10 && st.Ledger.Posts.Acknowledged == 1
+		return st.Ledger.Datagrams.Received == 11 && st.Ledger.Posts.Acknowledged == 1
 	})
 	l := st.Ledger
-	if l.Datagrams.Decoded != 5 || l.Datagrams.Dropped["empty"] != 1 || l.Datagrams.Dropped["short_header"] != 2 || l.Datagrams.Dropped["unknown_version"] != 2 {
+	if l.Datagrams.Decoded != 5 || l.Datagrams.Dropped["empty"] != 1 || l.Datagrams.Dropped["short_header"] != 3 ||
+		l.Datagrams.Dropped["unknown_version"] != 1 || l.Datagrams.Dropped["bad_length"] != 1 {
 		t.Errorf("%+v", l.Datagrams)
 	}
-	for problem, n := range map[string]uint64{"count_zero": 1, "count_over_30": 2, "count_past_end": 2, "trailing_bytes": 2} {
+	for problem, n := range map[string]uint64{"count_zero": 1, "count_over_max": 2, "count_past_end": 2, "trailing_bytes": 2} {
 		if l.Problems[problem] != n {
 			t.Errorf("%s: %d, want %d", problem, l.Problems[problem], n)
 		}
@@ -176,7 +184,7 @@ func TestBadDatagrams(t *testing.T) {
 			t.Errorf("%s is empty", path)
 		}
 	}
-	if out := p.mustRun(t, "status", "--data", p.data); !strings.Contains(out, "datagrams  10 received = 5 decoded + 1 empty + 2 short_header + 2 unknown_version") {
+	if out := p.mustRun(t, "status", "--data", p.data); !strings.Contains(out, "datagrams  11 received = 5 decoded + 1 bad_length + 1 empty + 3 short_header + 1 unknown_version") {
 		t.Errorf("status:\n%s", out)
 	}
 }

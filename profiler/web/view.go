@@ -143,7 +143,7 @@ func silent(s *api.Status) string {
 	if len(at) > 0 {
 		where += " at " + strings.Join(at, " or ")
 	}
-	return "Nothing has been received. Let a router export NetFlow to " + where + "."
+	return "Nothing has been received. Let a router export NetFlow, IPFIX or sFlow to " + where + "."
 }
 
 func row(e *profiler.Endpoint, now time.Time) endpoint {

@@ -198,7 +198,7 @@ func TestHostile(t *testing.T) {
 
 func TestEmptyStates(t *testing.T) {
 	s := &source{status: api.Status{At: now, ReceivePath: []ingest.ReceivePath{{Listen: "[::]:2055", Path: "udp", State: "up"}}}}
-	want(t, s, "Waiting for datagrams", "Nothing has been received. Let a router export NetFlow to this machine at UDP [::]:2055.", "portolan doctor", "portolan endpoints import FILE.csv")
+	want(t, s, "Waiting for datagrams", "Nothing has been received. Let a router export NetFlow, IPFIX or sFlow to this machine at UDP [::]:2055.", "portolan doctor", "portolan endpoints import FILE.csv")
 
 	s.status.ReceivePath = nil
 	want(t, s, "No source is open")
