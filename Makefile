@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: build run test deps lint generate race fuzz bench clean help
+.PHONY: build run test deps lint generate race fuzz bench peers clean help
 
 build: ## build bin/portolan and bin/portolan-bench
 	$(BUILD) -o bin/ ./cmd/portolan ./cmd/portolan-bench
@@ -26,7 +26,7 @@ lint: ## vet, staticcheck, gofmt
 	GOARCH=arm64 $(GO) vet ./bpf ./ingest/... ./store/... ./netns
 	$(GO) tool staticcheck ./...
 
-generate: ## compile the BPF programs again, with the pinned clang
+generate: ## compile the BPF programs with the pinned clang, and IPFIX's elements from the registry
 	@.ci/deps generate
 	$(GO) generate ./...
 
@@ -35,11 +35,16 @@ race: ## run the tests of what is shared between goroutines under the race detec
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 9m ./ingest/... ./store/... ./profiler/...
 
 FUZZTIME ?= 30s
-fuzz: ## fuzz every decoder for FUZZTIME (30s)
-	$(GO) test ./ingest/flow -run '^$$' -fuzz FuzzV5 -fuzztime $(FUZZTIME) -fuzzminimizetime=1x
+fuzz: ## fuzz every decoder for FUZZTIME (30s; 10000000x for as many executions)
+	@for f in $$($(GO) test -list '^Fuzz' ./ingest/flow | grep ^Fuzz); do \
+		$(GO) test ./ingest/flow -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=1x || exit 1; \
+	done
 
 bench: ## run every benchmark, ready for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+peers: ## decode beside goflow2, six interleaved runs, ready for benchstat -col /by
+	@cd bench/peers && for i in 1 2 3 4 5 6; do $(GO) test -run '^$$' -bench . -cpu 1 . || exit 1; done
 
 clean: ## remove what was built
 	rm -rf bin
