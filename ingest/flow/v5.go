@@ -76,7 +76,8 @@ func decodeV5(out []Record, b []byte, export int64, uptime, sampling uint32) {
 		r.Present = fixedFields
 		r.Sampling = sampling
 		r.ReversePackets, r.ReverseBytes = 0, 0
-		r.SrcMAC, r.DstMAC = [6]byte{}, [6]byte{}
+		r.SrcMAC = [6]byte{}
+		r.DstMAC = [6]byte{}
 		r.VLAN, r.ReverseTCPFlags, r.Event = 0, 0, 0
 	}
 }
