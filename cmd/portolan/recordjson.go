@@ -119,12 +119,13 @@ func appendRecordJSON(b []byte, r *flow.Record) []byte {
 	return append(b, "}\n"...)
 }
 
-// appendReverseJSON appends what only some exporters tell: of the way back, and
-// what a firewall did with the flow, in the numbers of element 233.
+// appendReverseJSON appends what only some exporters tell: of the way back, where
+// that is not 0, and what a firewall did with the flow, in the numbers of element
+// 233.
 func appendReverseJSON(b []byte, r *flow.Record) []byte {
 	if r.Present&flow.HasReverse != 0 {
-		b = appendNumberJSON(b, `,"reverse_packets":`, r.ReversePackets, true)
-		b = appendNumberJSON(b, `,"reverse_bytes":`, r.ReverseBytes, true)
+		b = appendNumberJSON(b, `,"reverse_packets":`, r.ReversePackets, false)
+		b = appendNumberJSON(b, `,"reverse_bytes":`, r.ReverseBytes, false)
 		if r.Proto == protoTCP {
 			b = appendNumberJSON(b, `,"reverse_tcp_flags":`, uint64(r.ReverseTCPFlags), false)
 		}

@@ -42,8 +42,8 @@ type plainRecord struct {
 	Sampling       uint32  `json:"sampling,omitempty"`
 	Direction      string  `json:"direction,omitempty"`
 	Initiator      string  `json:"initiator,omitempty"`
-	ReversePackets *uint64 `json:"reverse_packets,omitempty"`
-	ReverseBytes   *uint64 `json:"reverse_bytes,omitempty"`
+	ReversePackets uint64  `json:"reverse_packets,omitempty"`
+	ReverseBytes   uint64  `json:"reverse_bytes,omitempty"`
 	ReverseFlags   uint8   `json:"reverse_tcp_flags,omitempty"`
 	Event          *uint8  `json:"firewall_event,omitempty"`
 }
@@ -60,7 +60,6 @@ func plain(m *flow.Batch, r *flow.Record) plainRecord {
 	p := plainRecord{
 		Domain: m.Domain, Version: m.Version.String(), InIf: r.InIf, OutIf: r.OutIf, VLAN: r.VLAN, Sampling: r.Sampling,
 		Packets: given(r, flow.HasPackets, r.Packets), Bytes: given(r, flow.HasBytes, r.Bytes), Event: given(r, flow.HasEvent, r.Event),
-		ReversePackets: given(r, flow.HasReverse, r.ReversePackets), ReverseBytes: given(r, flow.HasReverse, r.ReverseBytes),
 		Direction: map[flow.Direction]string{flow.Ingress: "ingress", flow.Egress: "egress"}[r.Direction],
 		Initiator: map[flow.End]string{flow.SourceEnd: "src", flow.DestinationEnd: "dst"}[r.Initiator],
 	}
@@ -85,6 +84,9 @@ func plain(m *flow.Batch, r *flow.Record) plainRecord {
 	}
 	if r.DstPort != 0 || ported && r.Present&flow.HasDstPort != 0 {
 		p.DstPort = &r.DstPort
+	}
+	if r.Present&flow.HasReverse != 0 {
+		p.ReversePackets, p.ReverseBytes = r.ReversePackets, r.ReverseBytes
 	}
 	if r.Proto == 6 {
 		p.TCPFlags = given(r, flow.HasTCPFlags, r.TCPFlags)

@@ -53,6 +53,13 @@ func Waiting(e *ingest.Exporter, now time.Time) string {
 // Notes are what else is to know of an exporter beyond its counts, a few words
 // each: how it samples, and whether its clock is off.
 func Notes(e *ingest.Exporter) (list []string) {
+	if len(e.Sampling) > 0 {
+		rates := make([]string, len(e.Sampling))
+		for i, r := range e.Sampling {
+			rates[i] = fmt.Sprintf("1 in %d", r)
+		}
+		list = append(list, "sampled "+strings.Join(rates, ", "))
+	}
 	if off := skew(e); off != "" {
 		list = append(list, "clock "+off)
 	}

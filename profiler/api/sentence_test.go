@@ -162,11 +162,11 @@ func wait(e *ingest.Exporter, d time.Duration) {
 
 func TestExporterInWords(t *testing.T) {
 	now := testStart
-	e := ingest.Exporter{Version: "v9", Lost: 1, Waiting: 2, WaitingSince: now.Add(-time.Minute), SkewMilliseconds: new(int64(90_000))}
+	e := ingest.Exporter{Version: "v9", Lost: 1, Waiting: 2, WaitingSince: now.Add(-time.Minute), Sampling: []uint32{100, 1000}, SkewMilliseconds: new(int64(90_000))}
 	if got := Waiting(&e, now); got != "waiting for template since 2026-11-23T05:59:00Z (1 min ago, 2 data sets)" {
 		t.Error(got)
 	}
-	if got := Notes(&e); !slices.Equal(got, []string{"clock 1 min ahead"}) {
+	if got := Notes(&e); !slices.Equal(got, []string{"sampled 1 in 100, 1 in 1000", "clock 1 min ahead"}) {
 		t.Errorf("got %q", got)
 	}
 	if got := Name(&e); got != "without an address (v9)" {
