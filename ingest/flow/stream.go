@@ -68,7 +68,8 @@ func (s *Stream) established() bool {
 		return true
 	}
 	first := s.firstSeen.Load()
-	return first != 0 && s.lastSeen.Load()-first >= establishedAfter && s.records.Load() > 0
+	return first != 0 && s.lastSeen.Load()-first >= establishedAfter &&
+		s.records.Load()+s.optionsRecords.Load()+s.counterSamples.Load() > 0
 }
 
 // touched is when the stream last showed that it lives, Unix nanoseconds.

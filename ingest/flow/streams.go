@@ -32,7 +32,7 @@ import (
 // different and for a set without one. Streams.mu may be held while a
 // Stream.mu is taken, never the other way round: learn lets go of its stream
 // before it makes room in others. The lock of a stream's options is taken
-// before its Stream.mu.
+// before either; who holds Streams.mu may only try it.
 //
 // What is bounded. The number of streams, the templates of one and of all, the
 // sets that wait of one and of all: see Limits. Sums over all are atomic; what
@@ -40,9 +40,8 @@ import (
 // Room is made first by streams that are not established, so that an
 // exporter that invents domains, or an army of invented addresses, replaces
 // itself. The work for one message is bounded as well: a newcomer looks at one
-// bucket, a template that is one too many at some dozens
-// of streams. A hash with a seed of its own per process keeps chosen ids from
-// meeting in one bucket.
+// bucket, a template that is one too many at some dozens of streams. A hash
+// with a seed of its own per process keeps chosen ids from meeting in one bucket.
 //
 // Rejected: one table per worker, as a template would be known to one worker
 // only; a map with a read-write lock, whose reader count all cores write to
@@ -63,7 +62,7 @@ type Streams struct {
 	lostBefore    atomic.Uint64 // the loss of streams that have left
 
 	// When making room was last in vain, Unix nanoseconds.
-	templatesStuck, waitingStuck atomic.Int64
+	templatesStuck, waitingStuck, optionsStuck atomic.Int64
 
 	evicted struct{ streams, templates, waiting atomic.Uint64 }
 

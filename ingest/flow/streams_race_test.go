@@ -70,7 +70,8 @@ func TestStreamsConcurrently(t *testing.T) {
 				case 1:
 					x.forget(id)
 				case 2:
-					x.roomForOptions(100)
+					x.learnName(uint32(id), []byte("eth0"))
+					x.learnRate(uint64(id), 1+rnd.Uint32N(5))
 				}
 				x.note(b, Units{Advance: 1, Carried: 1})
 			}

@@ -97,18 +97,70 @@ func (s *Streams) reclaimWaiting(size int64) bool {
 }
 
 // roomForOptions takes room for something new that the exporter tells in options,
-// and tells whether there was any. It is given back when the stream leaves.
+// and tells whether there was any. It is given back when the stream leaves. An
+// established stream gets the room of those that are not: without its sampling
+// rate, what an exporter counts is wrong. The caller holds the lock of the
+// stream's options.
 func (s *Stream) roomForOptions(bytes int) bool {
+	if s.takeOptionsRoom(int64(bytes)) {
+		return true
+	}
+	o, now := s.owner, s.touched()
+	if !s.established() || within(now, o.optionsStuck.Load()) {
+		return false
+	}
+	if !o.reclaimOptions(s, int64(bytes)) {
+		o.optionsStuck.Store(now)
+		return false
+	}
+	return s.takeOptionsRoom(int64(bytes))
+}
+
+func (s *Stream) takeOptionsRoom(bytes int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.gone:
 		return true // it goes with the stream, and soon
-	case s.owner.optionsBytes.Add(int64(bytes)) > s.owner.limits.OptionsBytes:
-		s.owner.optionsBytes.Add(-int64(bytes))
+	case s.owner.optionsBytes.Add(bytes) > s.owner.limits.OptionsBytes:
+		s.owner.optionsBytes.Add(-bytes)
 		return false
 	}
-	s.optionBytes += int64(bytes)
+	s.optionBytes += bytes
+	return true
+}
+
+// reclaimOptions makes room for what a stream tells, and tells whether there is
+// some now.
+func (s *Streams) reclaimOptions(by *Stream, bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := s.limits.OptionsBytes - bytes
+	enough := func() bool { return s.optionsBytes.Load() <= limit-limit/32 }
+	s.sweep(func(x *Stream) (looked, done bool) {
+		return x != by && !x.established() && x.dropOptions(), enough()
+	})
+	return s.optionsBytes.Load() <= limit
+}
+
+// dropOptions forgets what the exporter told in options, if it is anything. It
+// passes a stream whose options are locked: that worker may be on its way to
+// the lock that the caller holds.
+func (s *Stream) dropOptions() bool {
+	o := &s.options
+	if !o.mu.TryLock() {
+		return false
+	}
+	defer o.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.optionBytes == 0 {
+		return false
+	}
+	o.names = nil
+	o.sampling.Store(nil)
+	s.owner.optionsBytes.Add(-s.optionBytes)
+	s.optionBytes = 0
 	return true
 }
 

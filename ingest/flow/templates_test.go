@@ -238,3 +238,36 @@ func TestRoomForOptions(t *testing.T) {
 		t.Error("a stream that has left counts")
 	}
 }
+
+// An established exporter's sampling rate finds room beside what a flood told.
+func TestRoomForOptionsInAFlood(t *testing.T) {
+	s := NewStreams(Limits{OptionsBytes: 10_000})
+	good := s.of(exporterID(1, 0, V9), streamsStart.UnixNano())
+	for i := range uint32(100) {
+		x := s.of(exporterID(2+i, 0, V9), streamsStart.UnixNano())
+		x.learnRate(1, 1000)
+		for j := range uint32(10) {
+			x.learnName(j, []byte("eth0"))
+		}
+	}
+	if got := s.optionsBytes.Load(); got > 10_000 || got < 9_000 {
+		t.Fatalf("%d bytes of options", got)
+	}
+	if good.learnRate(1, 100); good.options.rates().single() != 0 {
+		t.Error("a new stream took the room of others")
+	}
+	establish(good, streamsStart, streamsStart.Add(time.Hour))
+	if good.learnRate(1, 100); good.options.rates().single() != 100 {
+		t.Error("an established stream found no room")
+	}
+	sum := int64(0)
+	for x := range s.all {
+		sum += x.optionBytes
+		if x.optionBytes == 0 && (x.options.rates() != nil || len(x.options.interfaces()) > 0) {
+			t.Errorf("%v has options and no room for them", x.ID)
+		}
+	}
+	if sum != s.optionsBytes.Load() || sum > 10_000 {
+		t.Errorf("streams have %d bytes of options, all %d", sum, s.optionsBytes.Load())
+	}
+}
