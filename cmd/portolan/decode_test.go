@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -49,6 +50,47 @@ func TestDecodeKeepsTheOrderOfFiles(t *testing.T) {
 	lines := strings.Split(got.stdout, "\n")
 	if !strings.Contains(lines[0], `"src":"10.1.0.21"`) || !strings.Contains(lines[1], `"src":"10.1.0.20"`) {
 		t.Errorf("the first lines are\n%s\n%s", lines[0], lines[1])
+	}
+}
+
+// Files share templates. A set that comes before its template is printed once
+// that has come, with the times of its own message's header, and what never gets
+// one is in the summary. Options records and counter samples are counted alone.
+func TestDecodeSharesTemplates(t *testing.T) {
+	t.Chdir(t.TempDir())
+	h := flow.V9Header{ExportTime: seven.UnixNano(), Uptime: 3_600_000, Domain: 5}
+	data := func(at time.Time, src string) []byte {
+		h.ExportTime = at.UnixNano()
+		return flow.AppendV9(nil, h, []flow.Record{flowOf(at, protoTCP, src, "10.1.0.5:443")})
+	}
+	hour := seven.Add(time.Hour)
+	writeFile(t, "early.dat", data(seven, "10.1.0.1:50000"))
+	writeFile(t, "templates.dat", flow.AppendV9Templates(nil, h))
+	writeFile(t, "late.dat", data(hour, "10.1.0.2:50000"))
+	h.Domain = 6
+	writeFile(t, "other.dat", data(hour, "10.1.0.3:50000"))
+	// A counter sample of nothing: sequence, source, no records.
+	writeFile(t, "counters.dat", []byte{0, 0, 0, 5, 0, 0, 0, 1, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 1,
+		0, 0, 0, 2, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0})
+
+	got := offlineVerb(t, "decode", "early.dat", "templates.dat", "late.dat", "other.dat", "counters.dat")
+	want := "5 files: 5 datagrams, 2 records, 0 options records, 1 counter sample, 0 problems; 1 data set waits for a template\n"
+	if got.code != 0 || got.stderr != want {
+		t.Errorf("exit %d, %s", got.code, got.stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines:\n%s", len(lines), got.stdout)
+	}
+	for i, parts := range [][]string{
+		{`"domain":5,"version":"v9","src":"10.1.0.1"`, `"end":"2026-11-23T06:59:59Z"`},
+		{`"domain":5,"version":"v9","src":"10.1.0.2"`, `"end":"2026-11-23T07:59:59Z"`},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(lines[i], part) {
+				t.Errorf("no %s in %s", part, lines[i])
+			}
+		}
 	}
 }
 

@@ -301,6 +301,36 @@ func TestReplayRawFile(t *testing.T) {
 	}
 }
 
+// Endpoints are discovered in records that waited for their template, too, and
+// each datagram is decoded once: the books have every record once.
+func TestReplayOfDataBeforeItsTemplate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "v9.pcap")
+	h := flow.V9Header{ExportTime: seven.UnixNano(), Uptime: 3_600_000}
+	data := flow.AppendV9(nil, h, []flow.Record{flowOf(seven, protoTCP, "10.1.0.20:50000", "10.1.0.5:9100")})
+	sflow := flow.AppendSFlow(nil, flow.SFlowHeader{Agent: router4.Addr().As16(), Sampling: 100},
+		[]flow.Record{flowOf(seven, protoUDP, "10.1.0.21:5353", "203.0.113.9:53")})
+	odd := netip.AddrPortFrom(sensor4.Addr(), 9999)
+	writePcap(t, path,
+		sent{seven, router4, odd, data},
+		sent{seven.Add(time.Minute), router4, odd, flow.AppendV9Templates(nil, h)},
+		sent{seven.Add(2 * time.Minute), router4, odd, sflow})
+	r := replayed(t, path)
+	if l := r.Ledger; l.Datagrams.Decoded != 3 || l.Records != 2 || l.WaitingSets != 0 || l.Sides.Observed != 3 || l.Posts.Acknowledged != 3 {
+		t.Errorf("%+v", l)
+	}
+	var got []string
+	for i := range r.Endpoints {
+		e := &r.Endpoints[i]
+		got = append(got, e.ID+" "+portList(e.Listening, 9)+" "+e.Listening[0].FirstSeen.Format("15:04"))
+	}
+	if want := []string{"10.1.0.20 tcp/50000 07:00", "10.1.0.5 tcp/9100 07:00", "10.1.0.21 udp/5353 07:02"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if len(r.Exporters) != 2 || r.Exporters[0].Templates+r.Exporters[1].Templates != 2 {
+		t.Errorf("%+v", r.Exporters)
+	}
+}
+
 // One datagram of softflowd, carried in three ways: three requests from 10.77.0.1
 // to a web server on port 8080 of 10.77.0.2, and one to port 9, which refused.
 func TestReplayOfARealExporter(t *testing.T) {
