@@ -224,7 +224,7 @@ func (c *compiler) initiator() {
 		c.uses(wantReverseBytes, ieResponderOctets) || c.uses(wantReversePackets, ieResponderPackets):
 		// Counters named after the initiator make the source of the record one.
 		c.made.initiator = SourceEnd
-	case c.get(wantReverseStart) != nil && c.get(wantReversePackets) != nil && c.made.present&HasStart != 0:
+	case c.get(wantReverseStart) != nil && c.get(wantReversePackets) != nil:
 		s := c.get(wantReverseStart)
 		o := op{do: opReverseStart, scale: timeScale(s.id)}
 		if s.ntp() {

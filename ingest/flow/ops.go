@@ -362,7 +362,7 @@ func (o *op) duration(r *Record, v uint64) {
 	case !ok:
 	case have == HasStart && r.Start <= math.MaxInt64-d:
 		r.End, r.Present = r.Start+d, r.Present|HasEnd
-	case have == HasEnd:
+	case have == HasEnd && r.End >= math.MinInt64+d:
 		r.Start, r.Present = r.End-d, r.Present|HasStart
 	}
 }
