@@ -108,7 +108,6 @@ func slowNumber(b []byte) uint64 { return new(big.Int).SetBytes(b).Uint64() }
 
 // slowRecord makes a Record of a data record.
 func slowRecord(h Message, told *slowTold, v slowValues) (r Record, p ProblemSet) {
-	r, p = v.packet()
 	give := func(has Fields, ok bool) bool {
 		if ok {
 			r.Present |= has
@@ -165,7 +164,7 @@ func slowRecord(h Message, told *slowTold, v slowValues) (r Record, p ProblemSet
 	v.times(&r, h, told)
 	v.initiator(&r)
 	r.Sampling = v.sampling(told)
-	return r, p
+	return r, v.packet(&r)
 }
 
 // address takes an address from the IPv4 and the IPv6 element. Where a record
@@ -264,6 +263,9 @@ func (v slowValues) times(r *Record, h Message, told *slowTold) {
 			continue
 		}
 		length := new(big.Int).Mul(new(big.Int).SetUint64(n), big.NewInt(int64(unit.long)))
+		if !length.IsInt64() {
+			break // longer than times reach
+		}
 		switch {
 		case hasStart && !hasEnd:
 			end, hasEnd = slowFits(length.Add(length, big.NewInt(start)))
@@ -352,26 +354,45 @@ func slowNTPTime(b []byte, micro bool) (ns int64, ok bool) {
 }
 
 // packet reads the bytes of a packet that the record holds, from Ethernet or from
-// IP on. What the record tells itself takes their place.
-func (v slowValues) packet() (r Record, p ProblemSet) {
+// IP on, for what the record does not tell itself.
+func (v slowValues) packet(r *Record) (p ProblemSet) {
 	if id, ok := v.firstOf(315, 104); ok {
 		frame, _ := v.find(0, id)
-		_, p = slowHeader(1, frame, &r)
+		p = v.section(r, 1, frame)
 	}
-	if packet, at := v.find(0, 313); at >= 0 {
-		protocol := 0
-		switch {
-		case len(packet) == 0:
-			p = p.With(ProblemHeaderCut)
-		case packet[0]/16 == 4:
-			protocol = 11
-		case packet[0]/16 == 6:
-			protocol = 12
+	packet, at := v.find(0, 313)
+	switch {
+	case at < 0:
+	case len(packet) == 0:
+		p |= v.section(r, 0, nil).With(ProblemHeaderCut)
+	case packet[0]/16 == 4:
+		p |= v.section(r, 11, packet)
+	case packet[0]/16 == 6:
+		p |= v.section(r, 12, packet)
+	default:
+		p |= v.section(r, 0, packet)
+	}
+	return p
+}
+
+// section gives the record what it lacks of what the beginning of a packet tells.
+func (slowValues) section(r *Record, protocol int, b []byte) ProblemSet {
+	var held Record
+	_, p := slowHeader(protocol, b, &held)
+	for has, take := range map[Fields]func(){
+		HasSrc: func() { r.Src = held.Src }, HasDst: func() { r.Dst = held.Dst },
+		HasSrcPort: func() { r.SrcPort = held.SrcPort }, HasDstPort: func() { r.DstPort = held.DstPort },
+		HasProto: func() { r.Proto = held.Proto }, HasTCPFlags: func() { r.TCPFlags = held.TCPFlags },
+		HasSrcMAC: func() { r.SrcMAC = held.SrcMAC }, HasDstMAC: func() { r.DstMAC = held.DstMAC },
+		HasVLAN: func() { r.VLAN = held.VLAN }, HasPackets: func() { r.Packets = held.Packets },
+		HasBytes: func() { r.Bytes = held.Bytes },
+	} {
+		if held.Present&has != 0 && r.Present&has == 0 {
+			take()
+			r.Present |= has
 		}
-		_, cut := slowHeader(protocol, packet, &r)
-		p |= cut
 	}
-	return r, p
+	return p
 }
 
 // initiator tells which end opened the connection, where the record does.
