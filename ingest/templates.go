@@ -65,7 +65,9 @@ func (k *keeper) load() {
 		k.log.Warn("not all templates of the last run could be read; exporters send them again", "file", k.path, "read", n, "err", err)
 	}
 	k.saved = k.streams.Changed()
-	k.log.Info("templates loaded", "file", k.path, "templates", n)
+	if n > 0 {
+		k.log.Info("templates of the last run loaded", "file", k.path, "templates", n)
+	}
 }
 
 // run works until stop is closed, and writes the file a last time.

@@ -30,7 +30,7 @@ func TestStatusOfExporters(t *testing.T) {
 	for _, want := range []string{
 		"besides 2 options records and 1 counter sample; 3 data sets wait for a template",
 		"192.0.2.1 7 v9 12 0 4 messages 17 2026-11-23T07:09:00Z waiting for template since 2026-11-23T07:08:00Z (2 min ago, 3 data sets); clock 5 s behind",
-		"192.0.2.2 0 ipfix 0 0 0 records 2 -",
+		"192.0.2.2 0 ipfix 0 0 0 records 2 - nothing since the start",
 	} {
 		if text := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, &out)

@@ -51,9 +51,12 @@ func Waiting(e *ingest.Exporter, now time.Time) string {
 }
 
 // Notes are what else is to know of an exporter beyond its counts, a few words
-// each: how it samples, and whether its clock is off.
+// each: that it is only remembered, how it samples, and whether its clock is off.
 func Notes(e *ingest.Exporter) (list []string) {
-	if len(e.Sampling) > 0 {
+	if e.LastSeen.IsZero() && e.Templates > 0 {
+		list = append(list, "nothing since the start")
+	}
+	if len(e.Sampling) > 0 && e.Sampling[len(e.Sampling)-1] > 1 { // 1 in 1 is all
 		rates := make([]string, len(e.Sampling))
 		for i, r := range e.Sampling {
 			rates[i] = fmt.Sprintf("1 in %d", r)

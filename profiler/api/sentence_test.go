@@ -177,7 +177,11 @@ func TestExporterInWords(t *testing.T) {
 			t.Errorf("%s: %s", version, got)
 		}
 	}
-	fine := ingest.Exporter{SkewMilliseconds: new(int64(1500))}
+	remembered := ingest.Exporter{Templates: 1}
+	if got := Notes(&remembered); !slices.Equal(got, []string{"nothing since the start"}) {
+		t.Errorf("got %q", got)
+	}
+	fine := ingest.Exporter{Sampling: []uint32{1}, SkewMilliseconds: new(int64(1500))}
 	if got := Notes(&fine); len(got) != 0 || Waiting(&fine, now) != "" {
 		t.Errorf("got %q and %q", got, Waiting(&fine, now))
 	}

@@ -110,7 +110,7 @@ func TestPage(t *testing.T) {
 func TestExporterRemarks(t *testing.T) {
 	s := working()
 	s.status.Streams = append(s.status.Streams,
-		ingest.Exporter{Exporter: "192.0.2.2", Version: "v9", Templates: 17, Waiting: 3, WaitingSince: now.Add(-4 * time.Minute), Sampling: []uint32{512}, SkewMilliseconds: new(int64(-90_000))},
+		ingest.Exporter{Exporter: "192.0.2.2", Version: "v9", Templates: 17, Waiting: 3, WaitingSince: now.Add(-4 * time.Minute), Sampling: []uint32{512}, SkewMilliseconds: new(int64(-90_000)), LastSeen: now},
 		ingest.Exporter{Version: "v1"})
 	body := want(t, s, `<span class="tag waiting">waiting for template since 2026-11-23T06:56:00Z (4 min ago, 3 data sets)</span>`,
 		"sampled 1 in 512", "clock 1 min behind", "0 messages", ">17<", "no address")
