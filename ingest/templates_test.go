@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/portolan/portolan/ingest/flow"
@@ -182,4 +183,70 @@ func TestTemplatesThatCannotBeKept(t *testing.T) {
 	if strings.Count(log.String(), "WARN") != 2 {
 		t.Errorf("what was written cannot be read: %s", &log)
 	}
+}
+
+// The keeper works by itself: it writes what is new within ten seconds and no
+// more often, and forgets what is out of use. Time is the bubble's.
+func TestKeeperRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "templates")
+		c := Config{Set: setOf(t), Sink: newMemorySink(), TemplatesFile: file}
+		if err := c.complete(); err != nil {
+			t.Fatal(err)
+		}
+		k := newKeeper(newShared(&c), &c)
+		k.load()
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() { k.run(stop); close(done) }()
+		// written tells whether the file was written since it was asked last.
+		written := func() bool { return os.Remove(file) == nil }
+		d := flow.NewDecoder(k.streams)
+		send := func(payload []byte) {
+			if drop := d.Begin(addr("192.0.2.1"), time.Now().UnixNano(), payload); drop != flow.NoDrop {
+				t.Fatal(drop)
+			}
+			for d.Next() != nil {
+			}
+		}
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+
+		pass(time.Minute)
+		if written() {
+			t.Error("a file of nothing was written")
+		}
+		messages := v9(time.Now(), tcp("10.0.0.1", 22, "8.8.8.8", 50000))
+		send(messages[0])
+		pass(savePeriod)
+		if !written() {
+			t.Error("new templates were not written within ten seconds")
+		}
+		send(messages[0])
+		pass(savePeriod)
+		if written() {
+			t.Error("the same templates were written again")
+		}
+		pass(refreshPeriod)
+		if !written() {
+			t.Error("when templates were used was not written for an hour")
+		}
+
+		messages[1][19] = 9 // of a domain that has no templates
+		send(messages[1])
+		if k.streams.Waiting() != 1 {
+			t.Fatal("nothing waits")
+		}
+		pass(time.Hour)
+		if k.streams.Waiting() != 0 || k.streams.Evicted().Waiting != 1 {
+			t.Errorf("%d sets still wait", k.streams.Waiting())
+		}
+		pass(25 * time.Hour)
+		if n := len(k.streams.List()); n != 0 {
+			t.Errorf("%d streams are not forgotten", n)
+		}
+		close(stop)
+		<-done
+		if !written() {
+			t.Error("nothing was written at the stop")
+		}
+	})
 }
