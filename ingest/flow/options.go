@@ -270,18 +270,20 @@ func (s *Stream) learnRate(id uint64, rate uint32) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	made := &samplingRates{only: rate}
+	var known []sampler
 	if old := o.rates(); old != nil {
-		made.samplers = slices.Clone(old.samplers)
+		known = old.samplers
 	}
-	i, found := slices.BinarySearchFunc(made.samplers, id, func(s sampler, id uint64) int { return cmp.Compare(s.id, id) })
-	switch {
-	case found:
-		made.samplers[i].rate = rate
-	case len(made.samplers) < maxSamplers && s.roomForOptions(samplerCost):
-		made.samplers = slices.Insert(made.samplers, i, sampler{id, rate})
-	default:
+	i, found := slices.BinarySearchFunc(known, id, func(s sampler, id uint64) int { return cmp.Compare(s.id, id) })
+	if !found && (len(known) >= maxSamplers || !s.roomForOptions(samplerCost)) {
 		return
+	}
+	made := &samplingRates{only: rate}
+	if found {
+		made.samplers = slices.Clone(known)
+		made.samplers[i].rate = rate
+	} else {
+		made.samplers = slices.Concat(known[:i], []sampler{{id, rate}}, known[i:])
 	}
 	for _, other := range made.samplers {
 		if other.rate != rate {

@@ -131,7 +131,7 @@ func (c *slowCollector) datagram(source [16]byte, in []byte) (a slowAnswer) {
 
 // late decodes the sets of former messages whose template has come, until it
 // has had as many records of them as a datagram may have. Each set may have as
-// many, so it can become twice as many in all.
+// many, so it can become twice as many in all. A set without any counts for one.
 func (c *slowCollector) late(a *slowAnswer) {
 	for had := 0; had < slowMaxRecords && len(c.ready) > 0; c.ready = c.ready[1:] {
 		x := c.ready[0]
@@ -139,7 +139,7 @@ func (c *slowCollector) late(a *slowAnswer) {
 		w.batch = slowBatch{Header: x.header, Delayed: true}
 		w.records(x.came, x.body)
 		a.Batches = append(a.Batches, w.batch)
-		had += len(w.batch.Records)
+		had += max(1, len(w.batch.Records)+w.batch.Options)
 	}
 }
 
@@ -150,6 +150,7 @@ const (
 	slowMaxTemplates = 256
 	slowMaxRecords   = 2048
 	slowMaxMessages  = 64
+	slowMaxReady     = 128
 )
 
 // slowMessageHeader reads a message's header: RFC 3954 section 5.1, RFC 7011 section
@@ -225,7 +226,13 @@ func (c *slowCollector) message(a *slowAnswer, room *slowRoom, source [16]byte, 
 	w.sets(body)
 	w.checkCount()
 	a.Batches = append(a.Batches, w.batch)
-	c.ready = append(c.ready, w.ready...)
+	for _, x := range w.ready {
+		if len(c.ready) == slowMaxReady {
+			w.problem(ProblemTooManyRecords)
+			break
+		}
+		c.ready = append(c.ready, x)
+	}
 }
 
 // checkCount compares the header's count of v9 with what the message has.
