@@ -38,8 +38,7 @@ type wire struct {
 }
 
 // conversation is one exchange between a client's address of its own and the
-// server. That no two share an address tells, in any format, when the exporter
-// has told of all.
+// server.
 type conversation struct {
 	client, server netip.AddrPort
 	proto          uint8
@@ -332,20 +331,6 @@ func (r *recorder) datagrams() []sent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.in[:len(r.in):len(r.in)]
-}
-
-// mentions tells whether each of the addresses occurs so many times in what has arrived.
-func (r *recorder) mentions(addrs []netip.Addr, times int) bool {
-	for _, a := range addrs {
-		n := 0
-		for _, d := range r.datagrams() {
-			n += bytes.Count(d.payload, a.AsSlice())
-		}
-		if n < times {
-			return false
-		}
-	}
-	return true
 }
 
 // contains tells whether a text occurs in what has arrived.

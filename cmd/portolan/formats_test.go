@@ -22,9 +22,6 @@ type exporting struct {
 	version string // as portolan names it
 	port    uint16
 	ipv6    bool
-	// mentions is how often an address of a client is exported at least: in the
-	// record of each way, or once where one record tells of both.
-	mentions int
 	// also is what else it exports from time to time: a text in it, and what
 	// portolan's summary must not say then.
 	also, lacks string
@@ -67,28 +64,7 @@ func (e *exporting) compare(t *testing.T) {
 	w := makeWire(t, e.port)
 	flush := e.start(t, w)
 	w.talk(t)
-	var clients []netip.Addr
-	for _, c := range e.conversations() {
-		clients = append(clients, c.client.Addr())
-	}
-	// An exporter takes seven seconds by its own timers, which is too near to
-	// waitFor's patience.
-	for deadline := time.Now().Add(30 * time.Second); !w.recorded.mentions(clients, e.mentions) || !w.recorded.contains(e.also); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d datagrams after 30 s do not tell of all conversations", len(w.recorded.datagrams()))
-		}
-		flush()
-		time.Sleep(50 * time.Millisecond)
-	}
-
-	datagrams := w.recorded.datagrams()
-	capture := filepath.Join(t.TempDir(), "export.pcap")
-	writePcap(t, capture, datagrams...)
-	got, summary := readPortolan(t, e.version, capture)
-	if e.lacks != "" && strings.Contains(summary, e.lacks) {
-		t.Errorf("it exports %q, but portolan says %q", e.also, summary)
-	}
-	e.complete(t, got)
+	datagrams, capture, got := e.await(t, w, flush)
 	want := e.judge(t, capture, datagrams)
 	if e.known != nil {
 		for i := range want {
@@ -101,6 +77,34 @@ func (e *exporting) compare(t *testing.T) {
 	sameReadings(t, e.tools[1], want, got)
 }
 
+// await collects what is exported until it tells of all conversations, and
+// returns it, a capture of it and what portolan reads there. An exporter takes up
+// to seven seconds by its own timers.
+func (e *exporting) await(t *testing.T, w *wire, flush func()) (datagrams []sent, capture string, got []reading) {
+	t.Helper()
+	capture = filepath.Join(t.TempDir(), "export.pcap")
+	var missing []string
+	var summary string
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		flush()
+		if arrived := w.recorded.datagrams(); len(arrived) > len(datagrams) {
+			datagrams = arrived
+			writePcap(t, capture, datagrams...)
+			got, summary = readPortolan(t, e.version, capture)
+			missing = e.missing(got)
+		}
+		switch {
+		case len(datagrams) > 0 && len(missing) == 0 && w.recorded.contains(e.also):
+			if e.lacks != "" && strings.Contains(summary, e.lacks) {
+				t.Errorf("it exports %q, but portolan says %q", e.also, summary)
+			}
+			return datagrams, capture, got
+		case t.Failed() || time.Now().After(deadline):
+			t.Fatalf("portolan reads in %d datagrams: %s\n%s", len(datagrams), summary, strings.Join(missing, "\n"))
+		}
+	}
+}
+
 // conversations are those that the format can tell of.
 func (e *exporting) conversations() (list []conversation) {
 	for _, c := range conversations() {
@@ -111,28 +115,29 @@ func (e *exporting) conversations() (list []conversation) {
 	return list
 }
 
-// complete checks both ways of each conversation: against a judge alone, two
-// programs that lose the same record would agree.
-func (e *exporting) complete(t *testing.T, list []reading) {
-	t.Helper()
+// missing tells which ways of the conversations have no record, or a wrong one:
+// against a judge alone, two programs that lose the same record would agree.
+func (e *exporting) missing(list []reading) (missing []string) {
 	for _, c := range e.conversations() {
+		header := 28 // of IP and UDP
+		if c.client.Addr().Is6() {
+			header = 48
+		}
 		for _, way := range []struct {
 			from, to netip.AddrPort
 			payload  int
 		}{{c.client, c.server, c.asked}, {c.server, c.client, c.reply()}} {
 			packets, bytes, ok := counted(list, way.from, way.to, c.proto)
-			if !ok || packets == 0 || bytes == 0 {
-				t.Errorf("no record of protocol %d from %v to %v", c.proto, way.from, way.to)
-			}
-			header := 28
-			if c.client.Addr().Is6() {
-				header = 48
-			}
-			if want := uint64(header+way.payload) + e.layer2; c.proto == protoUDP && (packets != 1 || bytes != want) {
-				t.Errorf("from %v to %v: %d packets, %d bytes instead of 1, %d", way.from, way.to, packets, bytes, want)
+			want := uint64(header+way.payload) + e.layer2
+			switch {
+			case !ok || bytes == 0:
+				missing = append(missing, fmt.Sprintf("no record of protocol %d from %v to %v", c.proto, way.from, way.to))
+			case c.proto == protoUDP && (packets != 1 || bytes != want):
+				missing = append(missing, fmt.Sprintf("%d packets, %d bytes from %v to %v instead of 1, %d", packets, bytes, way.from, way.to, want))
 			}
 		}
 	}
+	return missing
 }
 
 // counted returns what a record counts of one way of a conversation.
@@ -155,23 +160,23 @@ func counted(list []reading, from, to netip.AddrPort, proto uint8) (packets, byt
 
 func exportings() (list []exporting) {
 	byNfdump := func(t *testing.T, _ string, datagrams []sent) []reading { return readNfdump(t, "nfcapd", datagrams) }
-	base := exporting{port: 2055, mentions: 2, judge: byNfdump}
+	base := exporting{port: 2055, judge: byNfdump}
 
 	for _, f := range []struct {
 		name, version string
 		args          []string
 		ipv6          bool
-		mentions      int
 		known         func(r *reading, judges bool)
 	}{
-		{"v5", "v5", []string{"-v", "5"}, false, 2, nil},
-		{"v9", "v9", []string{"-v", "9"}, true, 2, ignoreICMPv6},
-		{"IPFIX", "ipfix", []string{"-v", "10"}, true, 2, swapTimes},
-		{"IPFIX bidirectional", "ipfix", []string{"-v", "10", "-b"}, true, 1, swapTimes},
+		{"v5", "v5", []string{"-v", "5"}, false, nil},
+		{"v9", "v9", []string{"-v", "9"}, true, ignoreICMPv6},
+		{"IPFIX", "ipfix", []string{"-v", "10"}, true, swapTimes},
+		{"IPFIX by Ethernet, milliseconds", "ipfix", []string{"-v", "10", "-T", "ether", "-A", "milli"}, true, nil},
+		{"IPFIX bidirectional", "ipfix", []string{"-v", "10", "-b"}, true, swapTimes},
 	} {
 		e := base
 		e.name, e.tools = "softflowd "+f.name, []string{"softflowd", "nfcapd", "nfdump", "softflowctl"}
-		e.version, e.ipv6, e.mentions, e.known = f.version, f.ipv6, f.mentions, f.known
+		e.version, e.ipv6, e.known = f.version, f.ipv6, f.known
 		if f.ipv6 { // the formats that have options: sampling, and the interface's name
 			e.also, e.lacks = "lan2\x00\x00", " 0 options records"
 		}
@@ -191,6 +196,12 @@ func exportings() (list []exporting) {
 		e.start = func(t *testing.T, w *wire) func() { return exportPmacctd(t, w, version) }
 		list = append(list, e)
 	}
+	bySfcapd := func(t *testing.T, _ string, datagrams []sent) []reading { return readNfdump(t, "sfcapd", datagrams) }
+	sflow := base
+	sflow.name, sflow.version, sflow.tools = "pmacctd sFlow", "sflow5", []string{"pmacctd", "sfcapd", "nfdump"}
+	sflow.port, sflow.ipv6, sflow.judge, sflow.known = 6343, true, bySfcapd, sampledFrames
+	sflow.start = exportSfprobe
+	list = append(list, sflow)
 	for _, version := range []string{"1", "5", "7"} {
 		e := base
 		e.name, e.tools, e.version = "fprobe v"+version, []string{"fprobe", "nfcapd", "nfdump"}, "v"+version
@@ -216,8 +227,7 @@ func exportings() (list []exporting) {
 
 	ovs.name, ovs.version, ovs.tools = "Open vSwitch sFlow", "sflow5", []string{"ovs-vswitchd", "sfcapd", "nfdump", "ovsdb-server"}
 	ovs.port, ovs.also, ovs.lacks = 6343, "port1", " 0 counter samples"
-	ovs.judge = func(t *testing.T, _ string, datagrams []sent) []reading { return readNfdump(t, "sfcapd", datagrams) }
-	ovs.known = sampledFrames
+	ovs.judge, ovs.known = bySfcapd, sampledFrames
 	ovs.start = exportOpenVSwitch("sflow", "sFlow", "agent=lo", "sampling=1", "header=128", "polling=1")
 	return append(list, ovs)
 }
@@ -254,9 +264,10 @@ func swapTimes(r *reading, judges bool) {
 }
 
 // sampledFrames: sfcapd counts the bytes of the frame, with its header and the
-// frame check sequence that Open vSwitch says it stripped. Its time is its own,
+// frame check sequence that the exporters say they stripped. Its time is its own,
 // when it received the sample. It takes the number of interfaces that a frame was
-// flooded to for the index of one, and knows no type of ICMP.
+// flooded to, and the code for an interface that is none, for the index of one,
+// and knows no type of ICMP.
 func sampledFrames(r *reading, judges bool) {
 	ignoreICMP(r, judges)
 	r.Start, r.End = 0, 0
@@ -264,8 +275,12 @@ func sampledFrames(r *reading, judges bool) {
 		return
 	}
 	r.Bytes -= 14 + 4
-	if r.Dst.IsMulticast() {
+	const none = 1<<30 - 1
+	if r.Dst.IsMulticast() || r.Out == none {
 		r.Out = 0
+	}
+	if r.In == none {
+		r.In = 0
 	}
 }
 
@@ -293,6 +308,19 @@ nfprobe_receiver: %s
 nfprobe_version: %s
 nfprobe_timeouts: expint=1:tcp=1:tcp.fin=1:tcp.rst=1:udp=1:icmp=1:general=1
 `, w.recorded.at, version))
+	waitForCapture(t, spawn(t, w.exporter, "pmacctd", "-f", conf))
+	return func() {}
+}
+
+// exportSfprobe samples every packet.
+func exportSfprobe(t *testing.T, w *wire) func() {
+	conf := tempFile(t, fmt.Sprintf(`daemonize: false
+pcap_interface: lan2
+plugins: sfprobe
+sfprobe_receiver: %s
+sfprobe_agentip: %s
+sampling_rate: 1
+`, w.recorded.at, server4))
 	waitForCapture(t, spawn(t, w.exporter, "pmacctd", "-f", conf))
 	return func() {}
 }
