@@ -188,7 +188,7 @@ func TestBrokenInputTurnsItsTrafficAway(t *testing.T) {
 	}
 	left := 0
 	s := &source{
-		worker: newWorker(newShared(&c), make(chan struct{}, 1)),
+		worker: newWorker(newShared(&c, flow.Limits{}), make(chan struct{}, 1)),
 		in:     &brokenInput{}, path: PathCopy, cpu: -1,
 		leave: func() error { left++; return nil },
 	}

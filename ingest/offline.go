@@ -5,6 +5,8 @@ package ingest
 import (
 	"context"
 	"time"
+
+	"github.com/portolan/portolan/ingest/flow"
 )
 
 // Offline is the same path without a network: datagrams are handed in one by
@@ -21,7 +23,7 @@ func NewOffline(c Config) (*Offline, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := newShared(&c)
+	s := newShared(&c, flow.Limits{Seed: 1})
 	b := newBatcher(s, c.Sink)
 	w := newWorker(s, b.wake)
 	w.decoder.Patient = true // nobody waits for the next datagram

@@ -117,7 +117,7 @@ func New(c Config) (*Sensor, error) {
 	}
 	s := &Sensor{
 		config:      c,
-		shared:      newShared(&c),
+		shared:      newShared(&c, flow.Limits{}),
 		stopWorkers: make(chan struct{}),
 		stopBatcher: make(chan struct{}),
 	}

@@ -25,11 +25,11 @@ type shared struct {
 	describe func(binding uint32) (mac, ip string)
 }
 
-func newShared(c *Config) *shared {
+func newShared(c *Config, limits flow.Limits) *shared {
 	s := &shared{
 		set:      c.Set,
 		pairs:    newPairTable(c.Pairs),
-		streams:  flow.NewStreams(flow.Limits{}),
+		streams:  flow.NewStreams(limits),
 		log:      c.Log,
 		discover: c.Discover,
 		describe: c.Describe,

@@ -92,7 +92,7 @@ func TestDamagedTemplates(t *testing.T) {
 		if err := c.complete(); err != nil {
 			t.Fatal(err)
 		}
-		k := newKeeper(newShared(&c), &c)
+		k := newKeeper(newShared(&c, flow.Limits{}), &c)
 		k.load()
 		return k
 	}
@@ -158,7 +158,7 @@ func TestTemplatesThatCannotBeKept(t *testing.T) {
 	if err := c.complete(); err != nil {
 		t.Fatal(err)
 	}
-	k := newKeeper(newShared(&c), &c)
+	k := newKeeper(newShared(&c, flow.Limits{}), &c)
 	for range 10 {
 		k.save()
 		now = now.Add(savePeriod)
@@ -194,7 +194,7 @@ func TestKeeperRuns(t *testing.T) {
 		if err := c.complete(); err != nil {
 			t.Fatal(err)
 		}
-		k := newKeeper(newShared(&c), &c)
+		k := newKeeper(newShared(&c, flow.Limits{}), &c)
 		k.load()
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() { k.run(stop); close(done) }()

@@ -29,6 +29,10 @@ type Batch struct {
 // MaxMessages is the most IPFIX messages that one datagram may have.
 const MaxMessages = 64
 
+// maxReady is how many sets a Decoder holds whose template has come and whose
+// turn has not.
+const maxReady = 128
+
 // Decoder turns datagrams into batches of records, with the help of the
 // Streams that it shares with other Decoders. One goroutine owns it. In steady
 // state it does not allocate: only what changes a stream's state does, which
@@ -148,6 +152,17 @@ func (d *Decoder) advance(b *Batch) {
 	d.more = true
 }
 
+// owe notes sets whose template has come. Where more of them gather than their
+// turns can take, because somebody makes them faster than one datagram
+// each, the rest is given up.
+func (d *Decoder) owe(waited []waitingSet) {
+	if room := maxReady - len(d.ready); len(waited) > room && !d.Patient {
+		d.problem(ProblemTooManyRecords)
+		waited = waited[:max(0, room)]
+	}
+	d.ready = append(d.ready, waited...)
+}
+
 // replay decodes a set that waited for its template. It is another datagram's,
 // whose records were not counted in that one.
 func (d *Decoder) replay(b *Batch) {
@@ -159,6 +174,6 @@ func (d *Decoder) replay(b *Batch) {
 	*b = Batch{Message: w.message, Arrival: w.arrival, Delayed: true, Stream: w.stream}
 	d.left = MaxRecords
 	d.waited(b, &w)
-	d.overdue -= len(b.Records)
+	d.overdue -= max(1, len(b.Records)+b.OptionsRecords)
 	b.Stream.note(b, Units{})
 }

@@ -160,7 +160,7 @@ func (d *Decoder) define(b *Batch, id uint16, options bool, definition []byte) {
 	if replaced != nil {
 		d.problem(ProblemTemplateChanged)
 	}
-	d.ready = append(d.ready, waited...)
+	d.owe(waited)
 }
 
 // touch notes that the template is in use.

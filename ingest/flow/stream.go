@@ -38,10 +38,11 @@ type Stream struct {
 	records        atomic.Uint64
 	optionsRecords atomic.Uint64
 	counterSamples atomic.Uint64
-	firstSeen      atomic.Int64 // arrival of the first message, Unix nanoseconds; 0: none yet
-	lastSeen       atomic.Int64 // arrival of the latest one
-	entered        atomic.Int64 // when it was entered or its newest restored template was used
-	trusted        atomic.Bool  // it was established before a restart
+	firstSeen      atomic.Int64  // arrival of the first message, Unix nanoseconds; 0: none yet
+	lastSeen       atomic.Int64  // arrival of the latest one
+	entered        atomic.Int64  // when it was entered or its newest restored template was used
+	trusted        atomic.Bool   // it was established before a restart
+	rate           atomic.Uint32 // sampling of the latest record
 	sequence       sequence
 	skew           skew
 
@@ -79,6 +80,9 @@ func (s *Stream) touched() int64 { return max(s.lastSeen.Load(), s.entered.Load(
 func (s *Stream) note(b *Batch, u Units) {
 	if n := len(b.Records); n > 0 {
 		s.records.Add(uint64(n))
+		if r := b.Records[n-1].Sampling; r != s.rate.Load() {
+			s.rate.Store(r)
+		}
 	}
 	if b.OptionsRecords > 0 {
 		s.optionsRecords.Add(uint64(b.OptionsRecords))

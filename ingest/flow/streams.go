@@ -92,6 +92,9 @@ type Limits struct {
 	// Age is how long a stream or a template is remembered that is not used;
 	// 24 hours. WaitingAge is how long a set waits; 30 minutes.
 	Age, WaitingAge time.Duration
+	// Seed, if not 0, makes the same streams meet in the same buckets in every
+	// run, for files; on a network nobody shall be able to choose that.
+	Seed uint64
 }
 
 // orDefaults fills in what is not given.
@@ -138,7 +141,11 @@ type streamBucket struct {
 // NewStreams makes an empty registry.
 func NewStreams(l Limits) *Streams {
 	s := &Streams{limits: l.orDefaults()}
-	s.seed = [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64()}
+	random := rand.Uint64
+	if s.limits.Seed != 0 {
+		random = rand.New(rand.NewPCG(s.limits.Seed, 0)).Uint64
+	}
+	s.seed = [3]uint64{random(), random(), random()}
 	n := s.limits.Streams / ways
 	s.mask = uint64(n - 1)
 	s.buckets = make([]streamBucket, n)

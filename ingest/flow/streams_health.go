@@ -81,6 +81,9 @@ func (s *Stream) health() StreamHealth {
 		Sampling:       s.options.rates().distinct(),
 		Interfaces:     s.options.interfaces(),
 	}
+	if rate := s.rate.Load(); len(h.Sampling) == 0 && rate != 0 {
+		h.Sampling = []uint32{rate}
+	}
 	for range s.templates.Load().all {
 		h.Templates++
 	}
