@@ -407,6 +407,11 @@ func badOptions() []badInput {
 		one("52_ipfix_population_of_64_bits", ok(ten(template10+"0003 0016 0101 0003 0001  008f 0004  0135 0008  0136 0008")),
 			sent{in: ten("0101 0018 00000000 0000010000000000 ffffffffffffffff"), options: 1}, ok(ten(tcpData), sampled(1<<24))),
 
+		// A sampler of another rate in every record, among many: 48 changes count.
+		one("52_v9_a_rate_in_every_record", ok(nine(1, "0001 0016 0101 0004 0008  0001 0002  0030 0001  0032 0001")),
+			sent{in: nine(48, "0101 00c4"+samplers(0, 48)), options: 48},
+			sent{in: nine(350, "0101 057c"+strings.Repeat("0000 01 02  0000 01 03", 175)), options: 350, problems: set(ProblemTooManyRecords)}),
+
 		{name: "53_v9_name_without_end", sent: []sent{{in: nine(2, ifName9("Gi0/1")), options: 1}}, names: map[uint32]string{7: "Gi0/1"}},
 		{name: "53_v9_name_filled_up", sent: []sent{{in: nine(2, ifName9("Gi0/1\x00\x00\x00")), options: 1}}, names: map[uint32]string{7: "Gi0/1"}},
 		{name: "53_v9_name_behind_its_end", sent: []sent{{in: nine(2, ifName9("Gi0/1\x00old")), options: 1}}, names: map[uint32]string{7: "Gi0/1"}},
@@ -430,6 +435,15 @@ func badOptions() []badInput {
 			ok(nine(1, "0101 000c 00000000 00000064"))))
 	}
 	return rows
+}
+
+// samplers are records of a sampler each, from the first on.
+func samplers(first, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "0000 %02x 02 ", first+i)
+	}
+	return b.String()
 }
 
 func badValues() []badInput {

@@ -67,7 +67,7 @@ func NewDecoder(s *Streams) *Decoder { return &Decoder{streams: s} }
 // Next returns nil.
 func (d *Decoder) Begin(source [16]byte, arrival int64, datagram []byte) Drop {
 	d.problems, d.more, d.messages = 0, false, 0
-	d.left, d.overdue, d.walk.templates = MaxRecords, MaxRecords, 0
+	d.left, d.overdue, d.walk.templates, d.walk.news = MaxRecords, MaxRecords, 0, maxNews
 	if drop := d.next.Parse(datagram); drop != NoDrop {
 		return drop
 	}

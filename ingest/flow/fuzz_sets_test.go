@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"syscall"
@@ -280,9 +281,8 @@ func compareAnswers(t *testing.T, i int, want, got slowAnswer) {
 		if !slices.Equal(g.Records, w.Records) {
 			t.Errorf("datagram %d, batch %d: records (-slow +fast):\n%s", i, j, cmp.Diff(w.Records, g.Records))
 		}
-		g.Header.body, g.Header.rest = nil, nil
-		if d := cmp.Diff(fmt.Sprintf("%+v", w.Header), fmt.Sprintf("%+v", g.Header)); d != "" {
-			t.Errorf("datagram %d, batch %d: header (-slow +fast):\n%s", i, j, d)
+		if !reflect.DeepEqual(g.Header, w.Header) {
+			t.Errorf("datagram %d, batch %d: header %+v, the slow decoder says %+v", i, j, g.Header, w.Header)
 		}
 	}
 }

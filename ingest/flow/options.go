@@ -22,6 +22,10 @@ const (
 	maxInterfaces = 1024
 	// maxName is how long a name of an interface may be, in bytes.
 	maxName = 64
+	// maxNews is how many rates and names one datagram may change. Each costs
+	// memory, so that an exporter which changes its mind with every record
+	// could ask for megabytes. What is left out comes with the next announcement.
+	maxNews = 48
 
 	// v9ScopeInterface is the type of a scope field of v9 that is an
 	// interface, RFC 3954 section 6.1. The others say nothing of use.
@@ -145,7 +149,7 @@ func (d *Decoder) optionsData(b *Batch, t *template, body []byte) (n int) {
 			d.left--
 			b.OptionsRecords++
 			a := d.announcement(t, body)
-			d.problems |= b.Stream.enterOptions(&a)
+			d.problems |= b.Stream.enterOptions(&a, &d.walk.news)
 		}
 		body = body[size:]
 	}
@@ -239,18 +243,16 @@ func (a *announcement) samplingRate() (rate uint32, told, ok bool) {
 }
 
 // enterOptions enters what a record says. It allocates only where that is new.
-func (s *Stream) enterOptions(a *announcement) (p ProblemSet) {
+func (s *Stream) enterOptions(a *announcement, news *int) (p ProblemSet) {
 	rate, told, ok := a.samplingRate()
 	switch {
 	case !ok:
 		p = p.With(ProblemSamplingRate)
 	case told:
-		s.learnRate(a.sampler, rate)
+		p |= s.learnRate(a.sampler, rate, news)
 	}
 	if a.hasInterface && len(a.name) > 0 {
-		if !s.learnName(a.ifIndex, a.name) {
-			p = p.With(ProblemInterfaceName)
-		}
+		p |= s.learnName(a.ifIndex, a.name, news)
 	}
 	if t, fits := unixTime(a.init, nsPerMs); fits && t != 0 {
 		s.options.init.Store(t)
@@ -262,11 +264,11 @@ func (s *Stream) enterOptions(a *announcement) (p ProblemSet) {
 const samplerCost = 64
 
 // learnRate enters the rate of a sampler. Rates that there is no room for are
-// not kept.
-func (s *Stream) learnRate(id uint64, rate uint32) {
+// not kept, and no more than news, which it counts down.
+func (s *Stream) learnRate(id uint64, rate uint32, news *int) ProblemSet {
 	o := &s.options
 	if old := o.rates(); old != nil && slices.Contains(old.samplers, sampler{id, rate}) {
-		return
+		return 0
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -275,9 +277,15 @@ func (s *Stream) learnRate(id uint64, rate uint32) {
 		known = old.samplers
 	}
 	i, found := slices.BinarySearchFunc(known, id, func(s sampler, id uint64) int { return cmp.Compare(s.id, id) })
-	if !found && (len(known) >= maxSamplers || !s.roomForOptions(samplerCost)) {
-		return
+	switch {
+	case !found && len(known) >= maxSamplers:
+		return 0
+	case *news == 0:
+		return ProblemSet(0).With(ProblemTooManyRecords)
+	case !found && !s.roomForOptions(samplerCost):
+		return 0
 	}
+	*news--
 	made := &samplingRates{only: rate}
 	if found {
 		made.samplers = slices.Clone(known)
@@ -291,15 +299,17 @@ func (s *Stream) learnRate(id uint64, rate uint32) {
 		}
 	}
 	o.sampling.Store(made)
+	return 0
 }
 
 // nameCost is about how much memory a name takes besides its bytes.
 const nameCost = 64
 
-// learnName enters the name of an interface, and tells whether it was fit to
+// learnName enters the name of an interface, and tells where it was not fit to
 // print as it came. Exporters of a fixed width fill it up with zeros; what
-// follows the first one is whatever was in their buffer.
-func (s *Stream) learnName(index uint32, name []byte) (clean bool) {
+// follows the first one is whatever was in their buffer. It looks at no more than
+// news of those that it did not know, and counts them down.
+func (s *Stream) learnName(index uint32, name []byte, news *int) (p ProblemSet) {
 	if i := bytes.IndexByte(name, 0); i >= 0 {
 		name = name[:i]
 	}
@@ -311,20 +321,27 @@ func (s *Stream) learnName(index uint32, name []byte) (clean bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	old, known := o.names[index]
-	if known && old == string(name) {
-		return true
+	switch {
+	case known && old == string(name):
+		return 0
+	case *news == 0:
+		return p.With(ProblemTooManyRecords)
 	}
+	*news--
 	fit, clean := printable(name)
+	if !clean {
+		p = p.With(ProblemInterfaceName)
+	}
 	switch {
 	case known && old == fit:
-		return clean
+		return p
 	case !known && (len(o.names) >= maxInterfaces || !s.roomForOptions(len(fit)+nameCost)):
-		return clean
+		return p
 	case o.names == nil:
 		o.names = map[uint32]string{}
 	}
 	o.names[index] = fit
-	return clean
+	return p
 }
 
 // printable replaces what is no printable character. A name of a device gets

@@ -22,6 +22,7 @@ type walk struct {
 	records   int  // data records, options among them, decoded or not
 	found     int  // templates of either kind
 	templates int  // in the whole datagram
+	news      int  // rates and names that it may still change
 	blind     bool // a data set's template is unknown, so nobody knows its records
 	offsets   [MaxFields]uint16
 	widths    [MaxFields]uint16

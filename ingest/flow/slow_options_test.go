@@ -27,7 +27,7 @@ func newSlowTold() slowTold {
 
 // learn reads an options record: RFC 5477 section 8 for the sampling, RFC 5102
 // section 5.12 for the rest. Values that are no numbers are not asked for one.
-func (t *slowTold) learn(version Version, all []slowValue) (p ProblemSet) {
+func (t *slowTold) learn(version Version, all []slowValue, news *int) (p ProblemSet) {
 	var v, numbers slowValues
 	for _, x := range all {
 		if x.element.enterprise != 0 {
@@ -38,12 +38,12 @@ func (t *slowTold) learn(version Version, all []slowValue) (p ProblemSet) {
 			numbers = append(numbers, x)
 		}
 	}
-	p = t.learnRate(numbers)
+	p = t.learnRate(numbers, news)
 	if boot, ok := numbers.number(160); ok && boot != 0 && boot <= math.MaxInt64/1_000_000 {
 		t.boot, t.hasBoot = boot, true
 	}
 	if index, ok := slowInterface(version, all); ok {
-		p |= t.learnName(index, v)
+		p |= t.learnName(index, v, news)
 	}
 	return p
 }
@@ -52,7 +52,8 @@ func (t *slowTold) learn(version Version, all []slowValue) (p ProblemSet) {
 // that is not fit to print.
 func (t *slowTold) learns(version Version, all []slowValue) bool {
 	after := slowTold{samplers: maps.Clone(t.samplers), names: maps.Clone(t.names)}
-	p := after.learn(version, all)
+	enough := 2
+	p := after.learn(version, all, &enough)
 	return p.Has(ProblemInterfaceName) || !maps.Equal(after.samplers, t.samplers) || !maps.Equal(after.names, t.names)
 }
 
@@ -69,7 +70,7 @@ func slowInterface(version Version, all []slowValue) (index uint32, ok bool) {
 	return index, ok
 }
 
-func (t *slowTold) learnRate(v slowValues) (p ProblemSet) {
+func (t *slowTold) learnRate(v slowValues, news *int) (p ProblemSet) {
 	var rate uint32
 	whole := func(n uint64) uint32 { return slowRate(new(big.Int).SetUint64(n), 1) }
 	interval, hasInterval := v.number(305)
@@ -95,9 +96,15 @@ func (t *slowTold) learnRate(v slowValues) (p ProblemSet) {
 		return p.With(ProblemSamplingRate)
 	}
 	sampler, _ := v.last(48, 302)
-	if _, known := t.samplers[sampler]; known || len(t.samplers) < 64 {
-		t.samplers[sampler] = rate
+	old, known := t.samplers[sampler]
+	switch {
+	case known && old == rate, !known && len(t.samplers) == 64:
+		return 0
+	case *news == 0:
+		return p.With(ProblemTooManyRecords)
 	}
+	*news--
+	t.samplers[sampler] = rate
 	return 0
 }
 
@@ -123,7 +130,7 @@ func (v slowValues) probability() float64 {
 }
 
 // learnName takes the name of an interface, or its description.
-func (t *slowTold) learnName(index uint32, v slowValues) (p ProblemSet) {
+func (t *slowTold) learnName(index uint32, v slowValues, news *int) (p ProblemSet) {
 	name, at := v.find(0, 82)
 	if at < 0 {
 		for _, x := range v { // the first, and no other
@@ -137,20 +144,30 @@ func (t *slowTold) learnName(index uint32, v slowValues) (p ProblemSet) {
 		return 0
 	}
 	name, _, _ = bytes.Cut(name, []byte{0})
-	clean := []rune{}
-	for kept := 0; len(name) > 0; {
+	var raw []byte
+	var clean []rune
+	for len(name) > 0 {
 		r, n := utf8.DecodeRune(name)
-		if kept += n; kept > 64 {
+		if len(raw)+n > 64 {
 			break
 		}
+		raw = append(raw, name[:n]...)
+		name = name[n:]
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			r = utf8.RuneError
 			p = p.With(ProblemInterfaceName)
 		}
 		clean = append(clean, r)
-		name = name[n:]
 	}
-	if _, known := t.names[index]; known || len(t.names) < 1024 {
+	old, known := t.names[index]
+	if known && old == string(raw) {
+		return 0
+	}
+	if *news == 0 {
+		return ProblemSet(0).With(ProblemTooManyRecords)
+	}
+	*news--
+	if known || len(t.names) < 1024 {
 		t.names[index] = string(clean)
 	}
 	return p

@@ -17,6 +17,7 @@ type slowCollector struct {
 	streams map[StreamID]*slowStream
 	ready   []slowWaiting // sets whose template has come
 	changes int           // of what is known
+	news    int           // rates and names that the datagram may still change
 }
 
 // slowStream is an exporter's observation domain in one version.
@@ -110,6 +111,7 @@ func (c *slowCollector) datagram(source [16]byte, in []byte) (a slowAnswer) {
 	if drop != NoDrop {
 		return slowAnswer{Drop: drop}
 	}
+	c.news = slowMaxNews
 	room := slowRoom{templates: slowMaxTemplates, records: slowMaxRecords}
 	for n := 1; ; n++ {
 		c.message(&a, &room, source, header, body)
@@ -135,7 +137,7 @@ func (c *slowCollector) datagram(source [16]byte, in []byte) (a slowAnswer) {
 func (c *slowCollector) late(a *slowAnswer) {
 	for had := 0; had < slowMaxRecords && len(c.ready) > 0; c.ready = c.ready[1:] {
 		x := c.ready[0]
-		w := &slowWalk{changes: &c.changes, answer: a, room: &slowRoom{records: slowMaxRecords}, header: x.header, stream: x.stream}
+		w := &slowWalk{changes: &c.changes, news: &c.news, answer: a, room: &slowRoom{records: slowMaxRecords}, header: x.header, stream: x.stream}
 		w.batch = slowBatch{Header: x.header, Delayed: true}
 		w.records(x.came, x.body)
 		a.Batches = append(a.Batches, w.batch)
@@ -151,6 +153,7 @@ const (
 	slowMaxRecords   = 2048
 	slowMaxMessages  = 64
 	slowMaxReady     = 128
+	slowMaxNews      = 48
 )
 
 // slowMessageHeader reads a message's header: RFC 3954 section 5.1, RFC 7011 section
@@ -201,6 +204,7 @@ func slowMessageCut(in []byte) bool {
 // slowWalk is the state of decoding one message.
 type slowWalk struct {
 	changes *int
+	news    *int
 	answer  *slowAnswer
 	room    *slowRoom
 	header  Message
@@ -221,7 +225,7 @@ func (c *slowCollector) message(a *slowAnswer, room *slowRoom, source [16]byte, 
 		c.streams[id] = newSlowStream()
 		c.changes++
 	}
-	w := &slowWalk{changes: &c.changes, answer: a, room: room, header: header, stream: c.streams[id]}
+	w := &slowWalk{changes: &c.changes, news: &c.news, answer: a, room: room, header: header, stream: c.streams[id]}
 	w.batch.Header = header
 	w.sets(body)
 	w.checkCount()
@@ -501,7 +505,7 @@ func (w *slowWalk) records(t slowTemplate, body []byte) {
 			if w.stream.told.learns(w.header.Version, values) {
 				*w.changes++
 			}
-			w.problems(w.stream.told.learn(w.header.Version, values))
+			w.problems(w.stream.told.learn(w.header.Version, values, w.news))
 			continue
 		}
 		record, p := slowRecord(w.header, &w.stream.told, values)

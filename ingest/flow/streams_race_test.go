@@ -70,8 +70,8 @@ func TestStreamsConcurrently(t *testing.T) {
 				case 1:
 					x.forget(id)
 				case 2:
-					x.learnName(uint32(id), []byte("eth0"))
-					x.learnRate(uint64(id), 1+rnd.Uint32N(5))
+					x.learnName(uint32(id), []byte("eth0"), plenty())
+					x.learnRate(uint64(id), 1+rnd.Uint32N(5), plenty())
 				}
 				x.note(b, Units{Advance: 1, Carried: 1})
 			}

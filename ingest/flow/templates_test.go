@@ -245,19 +245,19 @@ func TestRoomForOptionsInAFlood(t *testing.T) {
 	good := s.of(exporterID(1, 0, V9), streamsStart.UnixNano())
 	for i := range uint32(100) {
 		x := s.of(exporterID(2+i, 0, V9), streamsStart.UnixNano())
-		x.learnRate(1, 1000)
+		x.learnRate(1, 1000, plenty())
 		for j := range uint32(10) {
-			x.learnName(j, []byte("eth0"))
+			x.learnName(j, []byte("eth0"), plenty())
 		}
 	}
 	if got := s.optionsBytes.Load(); got > 10_000 || got < 9_000 {
 		t.Fatalf("%d bytes of options", got)
 	}
-	if good.learnRate(1, 100); good.options.rates().single() != 0 {
+	if good.learnRate(1, 100, plenty()); good.options.rates().single() != 0 {
 		t.Error("a new stream took the room of others")
 	}
 	establish(good, streamsStart, streamsStart.Add(time.Hour))
-	if good.learnRate(1, 100); good.options.rates().single() != 100 {
+	if good.learnRate(1, 100, plenty()); good.options.rates().single() != 100 {
 		t.Error("an established stream found no room")
 	}
 	sum := int64(0)
