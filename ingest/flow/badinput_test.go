@@ -20,16 +20,18 @@ import (
 
 // The inputs that have broken collectors, by number. Here are those that
 // concern the decoding of v5, v9 and IPFIX; those of sFlow, 55 to 63, are in
-// sflow_test.go. The numbers 64 to 69 are about the frames that carry the
-// datagrams:
+// sflow_test.go and packet_test.go. 64 to 69 are about the frames that carry
+// datagrams, and the packages that get those test them:
 //
-//	64 fragments                ../../bpf TestFrames and TestFramesAgainstOracle ("first fragment" …),
-//	                            ../ TestFragmentsComeByTheSocket, ../capture TestFragmentsAreReassembled
-//	65 IHL 15, extensions, tags ../../bpf TestFrames, TestFramesAgainstOracle, ../ TestParseFrame
-//	66 UDP length 0, 7, too big ../ TestParseFrame ("UDP length …")
-//	67 bad checksum             ../../bpf TestFrames
-//	68 frame beyond the UMEM's  ../xsk TestLongestFrame, ../../bpf TestFrameOfSeveralBuffers
-//	69 sources not to be had    ../../bpf TestExporters, ../ TestDeniedExporter
+//	64 fragments                bpf TestFrames ("first fragment" …), ingest TestFragmentsComeByTheSocket,
+//	                            ingest/capture TestFragmentsAreReassembled
+//	65 IHL, extensions, tags    bpf TestFrames ("all the options", "hop-by-hop", "v4, three tags" …)
+//	66 UDP length 0, 7, too big bpf TestFrames ("UDP of no length", "both lengths 7", "UDP longer than IP"),
+//	                            ingest TestParseFrame
+//	67 bad checksum             not verified where frames are steered, as bpf/steer.c says
+//	68 frame too long           bpf TestFrames ("one too long"), TestFrameOfSeveralBuffers,
+//	                            ingest/xsk TestLongestFrame
+//	69 source not on the list   bpf TestExporters, ingest TestDeniedExporter, ingest/udp TestExporters
 
 // badInput is what one exporter sends, and what each datagram must come to.
 type badInput struct {
