@@ -60,6 +60,16 @@ func TestParseFrame(t *testing.T) {
 		{"IPv4 in two VLANs", unhex(t, ethernet+qinq100+vlan10+"0800"+ipv4UDP), "192.0.2.1"},
 		{"IPv6", ip6(), "2001:db8::1"},
 		{"IPv6 in a VLAN", unhex(t, ethernet+vlan10+"86dd"+ipv6UDP), "2001:db8::1"},
+		// Checksums are the NIC's business: a ring has frames before the kernel
+		// looks at them, and a datagram that was damaged on the way is decoded
+		// as far as it makes sense, as any other.
+		{"bad input 67: wrong IP and UDP checksums", edit(edit(ip4(), 24, 0xde, 0xad), 40, 0xbe, 0xef), "192.0.2.1"},
+		{"bad input 67: wrong UDP checksum, IPv6", edit(ip6(), 60, 0xbe, 0xef), "2001:db8::1"},
+		// A source is only a name for counters and the allow list: odd ones
+		// are exporters like any other unless a list says otherwise.
+		{"bad input 69: from 127.0.0.1", edit(ip4(), 26, 127, 0, 0, 1), "127.0.0.1"},
+		{"bad input 69: from a multicast group", edit(ip4(), 26, 224, 0, 0, 1), "224.0.0.1"},
+		{"bad input 69: from its own destination", edit(ip4(), 26, 192, 0, 2, 2), "192.0.2.2"},
 		{"three VLAN tags", unhex(t, ethernet+qinq100+vlan10+vlan10+"0800"+ipv4UDP), ""},
 		{"ARP", edit(ip4(), 12, 0x08, 0x06), ""},
 		{"IPv4 with options", edit(ip4(), 14, 0x46), ""},

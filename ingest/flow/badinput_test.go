@@ -28,10 +28,11 @@ import (
 //	65 IHL, extensions, tags    bpf TestFrames ("all the options", "hop-by-hop", "v4, three tags" …)
 //	66 UDP length 0, 7, too big bpf TestFrames ("UDP of no length", "both lengths 7", "UDP longer than IP"),
 //	                            ingest TestParseFrame
-//	67 bad checksum             not verified where frames are steered, as bpf/steer.c says
+//	67 bad checksum             ingest TestParseFrame; bpf/steer.c says why it is not verified
 //	68 frame too long           bpf TestFrames ("one too long"), TestFrameOfSeveralBuffers,
 //	                            ingest/xsk TestLongestFrame
-//	69 source not on the list   bpf TestExporters, ingest TestDeniedExporter, ingest/udp TestExporters
+//	69 odd sources              ingest TestParseFrame
+//	   source not on the list   bpf TestExporters, ingest TestDeniedExporter, ingest/udp TestExporters
 
 // badInput is what one exporter sends, and what each datagram must come to.
 type badInput struct {

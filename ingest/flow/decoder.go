@@ -63,8 +63,8 @@ func NewDecoder(s *Streams) *Decoder { return &Decoder{streams: s} }
 
 // Begin takes a datagram that the exporter at source sent and that arrived at
 // the given time, Unix nanoseconds. The bytes are borrowed until the next
-// Begin. Where it returns another value than NoDrop, nothing was decoded and
-// Next returns nil.
+// Begin. Where it returns another value than NoDrop, nothing of it is decoded;
+// Next then returns what former datagrams left for later, if anything.
 func (d *Decoder) Begin(source [16]byte, arrival int64, datagram []byte) Drop {
 	d.problems, d.more, d.messages = 0, false, 0
 	d.left, d.overdue, d.walk.templates, d.walk.news = MaxRecords, MaxRecords, 0, maxNews
