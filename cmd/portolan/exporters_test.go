@@ -109,10 +109,12 @@ func checkPorts(t *testing.T, p *running) {
 	if decoded := p.metric(t, `portolan_datagrams_total{outcome="decoded"}`); byCopy < decoded || byUDP != 0 {
 		t.Errorf("decoded %v, by copy %v, by udp %v", decoded, byCopy, byUDP)
 	}
-	observed, acknowledged := p.metric(t, `portolan_sides_total{outcome="observed"}`), p.metric(t, `portolan_posts_total{outcome="acknowledged"}`)
-	if acknowledged < float64(len(want)) || acknowledged > observed {
-		t.Errorf("observed %v, acknowledged %v", observed, acknowledged)
-	}
+	// A port is visible before the answer to its post is in the books.
+	waitFor(t, "the posts to be acknowledged in the books", func() bool {
+		acknowledged := p.metric(t, `portolan_posts_total{outcome="acknowledged"}`)
+		observed := p.metric(t, `portolan_sides_total{outcome="observed"}`)
+		return float64(len(want)) <= acknowledged && acknowledged <= observed
+	})
 }
 
 // realOffice is two hosts, and the namespace that their flows are exported to.
