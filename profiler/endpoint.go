@@ -3,10 +3,8 @@
 package profiler
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -39,7 +37,10 @@ type Endpoint struct {
 	Fingerprint Fingerprint `json:"fingerprint"`
 	Listening   []Port      `json:"listening"`
 	Contacted   []Port      `json:"contacted"`
-	AddedAt     time.Time   `json:"added_at,omitzero"`
+	// Withdrawn are the ports that were shown as listening until their evidence
+	// was vetoed.
+	Withdrawn []Port    `json:"withdrawn,omitempty"`
+	AddedAt   time.Time `json:"added_at,omitzero"`
 	// UpdatedAt is when the endpoint or one of its ports last changed here.
 	UpdatedAt time.Time `json:"updated_at,omitzero"`
 }
@@ -67,56 +68,6 @@ type HostFingerprint struct {
 	OSType    string   `json:"os_type,omitempty"`
 	MACVendor []string `json:"mac_vendor,omitempty"`
 	Ports     []string `json:"ports,omitempty"`
-}
-
-// Port is one port of an endpoint in one role.
-type Port struct {
-	Proto string `json:"proto"`
-	Port  uint16 `json:"port"`
-	// Service is the registered name of the port, where one is known.
-	Service string `json:"service,omitempty"`
-	// Evidence is why the port is believed, by its JSON name.
-	Evidence string `json:"evidence,omitempty"`
-	// Counterparts and Flows count what was seen, where that is counted.
-	Counterparts uint32 `json:"counterparts,omitempty"`
-	Flows        uint64 `json:"flows,omitempty"`
-	// Exporter is who showed the port.
-	Exporter  netip.Addr `json:"exporter,omitzero"`
-	FirstSeen time.Time  `json:"first_seen,omitzero"`
-	LastSeen  time.Time  `json:"last_seen,omitzero"`
-}
-
-// ProtoName is the name of an IANA protocol number as every output shows it:
-// tcp, udp, icmp, icmp6 or sctp, else the number in decimal.
-func ProtoName(proto uint8) string {
-	switch proto {
-	case 1:
-		return "icmp"
-	case 6:
-		return "tcp"
-	case 17:
-		return "udp"
-	case 58:
-		return "icmp6"
-	case 132:
-		return "sctp"
-	}
-	return strconv.Itoa(int(proto))
-}
-
-// NewPort is a port as it is shown, made of the state that is held of it.
-func NewPort(proto uint8, port uint16, s *PortState) Port {
-	p := Port{
-		Proto:     ProtoName(proto),
-		Port:      port,
-		Evidence:  s.Evidence.String(),
-		FirstSeen: Time(s.First),
-		LastSeen:  Time(s.Last),
-	}
-	if s.Exporter != [16]byte{} {
-		p.Exporter = netip.AddrFrom16(s.Exporter).Unmap()
-	}
-	return p
 }
 
 // Time is Unix nanoseconds as a UTC time; 0 is the zero time, which JSON omits.
@@ -149,6 +100,7 @@ func (e *Endpoint) Finish() {
 	}
 	SortPorts(e.Listening)
 	SortPorts(e.Contacted)
+	SortPorts(e.Withdrawn)
 	e.Fingerprint.Host.OSType = e.OSType
 	e.Fingerprint.Host.Ports = fingerprintPorts(e.Listening)
 }
@@ -156,50 +108,3 @@ func (e *Endpoint) Finish() {
 // CompareAddr orders addresses as an endpoint lists them: IPv4 before IPv6,
 // then by value.
 func CompareAddr(a, b netip.Addr) int { return a.Compare(b) }
-
-// SortPorts orders ports by protocol number, then by port.
-func SortPorts(ports []Port) {
-	slices.SortFunc(ports, func(a, b Port) int {
-		if c := cmp.Compare(protoNumber(a.Proto), protoNumber(b.Proto)); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Port, b.Port)
-	})
-}
-
-// protoNumber is the inverse of ProtoName.
-func protoNumber(s string) int {
-	switch s {
-	case "icmp":
-		return 1
-	case "tcp":
-		return 6
-	case "udp":
-		return 17
-	case "icmp6":
-		return 58
-	case "sctp":
-		return 132
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 256 // no protocol number; after all that are
-	}
-	return n
-}
-
-func fingerprintPorts(listening []Port) []string {
-	var ports []uint16
-	for i := range listening {
-		if p := &listening[i]; p.Proto == "tcp" || p.Proto == "udp" {
-			ports = append(ports, p.Port)
-		}
-	}
-	slices.Sort(ports)
-	ports = slices.Compact(ports)
-	var out []string
-	for _, p := range ports {
-		out = append(out, strconv.Itoa(int(p)))
-	}
-	return out
-}

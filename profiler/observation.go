@@ -88,6 +88,17 @@ type Observation struct {
 	Exporter [16]byte // who showed it; IPv4 as ::ffff:a.b.c.d
 	First    int64    // arrival of the first record, Unix nanoseconds
 	Last     int64    // arrival of the latest record, Unix nanoseconds
+
+	// Counterparts is how many distinct counterparts were seen so far, 0 where
+	// they are not counted.
+	Counterparts uint32
+	// Flows is how many flows were seen since the last post of the pair, 0 where
+	// they are not counted.
+	Flows uint32
+	// Withdraw: what was posted of this pair no longer holds, because its
+	// evidence has been vetoed. Evidence is then the strongest that was vetoed,
+	// and Last the arrival of the record that did it.
+	Withdraw bool
 }
 
 // Outcome is what the profiler answers to one observation.
@@ -106,12 +117,14 @@ const (
 	Stale
 	// OverLimit: the endpoint has MaxPorts ports already. Nothing was written.
 	OverLimit
+	// Withdrawn: the port was held and is not believed any more.
+	Withdrawn
 
 	// Outcomes is the number of outcomes.
 	Outcomes = iota
 )
 
-var outcomeNames = [Outcomes]string{"unanswered", "added", "updated", "duplicate", "stale", "port_limit"}
+var outcomeNames = [Outcomes]string{"unanswered", "added", "updated", "duplicate", "stale", "port_limit", "withdrawn"}
 
 // String returns the metric label.
 func (o Outcome) String() string {
@@ -122,8 +135,8 @@ func (o Outcome) String() string {
 }
 
 // Acknowledged reports whether the post reached the profiler and is accounted
-// for there: added, updated, or recognised as a duplicate.
-func (o Outcome) Acknowledged() bool { return o >= Added && o <= Duplicate }
+// for there: added, updated, withdrawn, or recognised as a duplicate.
+func (o Outcome) Acknowledged() bool { return o >= Added && o <= Duplicate || o == Withdrawn }
 
 // Batch is what travels from a sensor to the profiler: observations sorted by
 // binding, so that those of one endpoint (a post) stand together. Applying a
@@ -136,9 +149,10 @@ type Batch struct {
 	Observations []Observation
 	Outcomes     []Outcome
 	// Posted is when the pair was last posted, as the profiler now holds it, in
-	// Unix nanoseconds: the observation's own time where it was added or
-	// updated, an earlier one where it is a duplicate. The sensor's interval
-	// runs from there, so that a restart does not begin it anew.
+	// Unix nanoseconds: the observation's own time where it was added, updated
+	// or withdrawn, an earlier one where it is a duplicate, 0 where nothing is
+	// held. The sensor's interval runs from there, so that a restart does not
+	// begin it anew.
 	Posted []int64
 }
 

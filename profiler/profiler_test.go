@@ -105,17 +105,17 @@ func TestDecide(t *testing.T) {
 		want  Outcome
 		state PortState
 	}{
-		{"unknown", nil, 0, o(1000*h, Seen), Added, PortState{1000*h - 5, 1000 * h, 1000 * h, Seen, [16]byte{15: 1}}},
-		{"unknown, last free place", nil, MaxPorts - 1, o(1000*h, Seen), Added, PortState{1000*h - 5, 1000 * h, 1000 * h, Seen, [16]byte{15: 1}}},
+		{"unknown", nil, 0, o(1000*h, Seen), Added, PortState{First: 1000*h - 5, Last: 1000 * h, Posted: 1000 * h, Evidence: Seen, Exporter: [16]byte{15: 1}}},
+		{"unknown, last free place", nil, MaxPorts - 1, o(1000*h, Seen), Added, PortState{First: 1000*h - 5, Last: 1000 * h, Posted: 1000 * h, Evidence: Seen, Exporter: [16]byte{15: 1}}},
 		{"unknown, no place", nil, MaxPorts, o(1000*h, Seen), OverLimit, PortState{}},
-		{"known, no place needed", held, MaxPorts, o(1000*h+pair, Service), Updated, PortState{900 * h, 1000*h + pair, 1000*h + pair, Service, [16]byte{15: byte(Service)}}},
+		{"known, no place needed", held, MaxPorts, o(1000*h+pair, Service), Updated, PortState{First: 900 * h, Last: 1000*h + pair, Posted: 1000*h + pair, Evidence: Service, Exporter: [16]byte{15: byte(Service)}}},
 		{"again at once", held, 1, o(1000*h, Service), Duplicate, *held},
 		{"just within the interval", held, 1, o(1000*h+pair-1, Service), Duplicate, *held},
-		{"interval over", held, 1, o(1000*h+pair, Service), Updated, PortState{900 * h, 1000*h + pair, 1000*h + pair, Service, [16]byte{15: byte(Service)}}},
-		{"stronger evidence", held, 1, o(1000*h+1, Exporter), Updated, PortState{900 * h, 1000*h + 1, 1000*h + 1, Exporter, [16]byte{15: byte(Exporter)}}},
-		{"weaker evidence, over", held, 1, o(1000*h+pair, Seen), Updated, PortState{900 * h, 1000*h + pair, 1000*h + pair, Service, [16]byte{15: byte(Service)}}},
+		{"interval over", held, 1, o(1000*h+pair, Service), Updated, PortState{First: 900 * h, Last: 1000*h + pair, Posted: 1000*h + pair, Evidence: Service, Exporter: [16]byte{15: byte(Service)}}},
+		{"stronger evidence", held, 1, o(1000*h+1, Exporter), Updated, PortState{First: 900 * h, Last: 1000*h + 1, Posted: 1000*h + 1, Evidence: Exporter, Exporter: [16]byte{15: byte(Exporter)}}},
+		{"weaker evidence, over", held, 1, o(1000*h+pair, Seen), Updated, PortState{First: 900 * h, Last: 1000*h + pair, Posted: 1000*h + pair, Evidence: Service, Exporter: [16]byte{15: byte(Service)}}},
 		{"weaker evidence, within", held, 1, o(1000*h+1, Seen), Duplicate, *held},
-		{"clock set back", held, 1, o(800*h, Service), Updated, PortState{800*h - 5, 1000 * h, 800 * h, Service, [16]byte{15: byte(Service)}}},
+		{"clock set back", held, 1, o(800*h, Service), Updated, PortState{First: 800*h - 5, Last: 1000 * h, Posted: 800 * h, Evidence: Service, Exporter: [16]byte{15: byte(Service)}}},
 		{"a little out of order", held, 1, o(1000*h-int64(time.Second), Service), Duplicate, *held},
 	}
 	for _, c := range cases {
@@ -194,7 +194,7 @@ func TestNames(t *testing.T) {
 		t.Error("no evidence was parsed")
 	}
 	for o := Unanswered; o < Outcomes; o++ {
-		if o.Acknowledged() != (o == Added || o == Updated || o == Duplicate) {
+		if o.Acknowledged() != (o == Added || o == Updated || o == Duplicate || o == Withdrawn) {
 			t.Errorf("%s acknowledged: %v", o, o.Acknowledged())
 		}
 	}

@@ -16,7 +16,9 @@
 // What Post, Import, Delete and SetInterval have returned nil for survives
 // kill -9 and a power cut: every one of them is one batch, written to the log
 // and synced before it returns, and all of it is there afterwards or nothing.
-// A log that was damaged is reported by Open; nothing is dropped in silence.
+// A log that was damaged is reported by Open, and nothing of it is dropped in
+// silence, unless the damage is in its last 32 KiB: those look like a write that
+// a crash cut off before it was synced, and Pebble ends the log there.
 //
 // After an error that leaves in doubt what is on the disk (a failed write or
 // sync, a corrupt table), the store stops: [Store.Failed] tells, every call

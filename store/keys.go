@@ -22,7 +22,8 @@ import (
 //	b BINDING:4                                binding: generation, endpoint, since,
 //	                                           address; or free: generation
 //	n ENDPOINT:8 BINDING:4                     → ADDRESS, the addresses of an endpoint
-//	p ENDPOINT:8 ROLE:1 PROTO:1 PORT:2         port: first, last, posted, evidence, exporter
+//	p ENDPOINT:8 ROLE:1 PROTO:1 PORT:2         port: first, last, posted, evidence, exporter,
+//	                                           counterparts, flows, withdrawn
 //	c ENDPOINT:8                               how many ports, when one last changed
 //
 // ENDPOINT is an internal number, counted up from 1 and never used again, so

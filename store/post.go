@@ -30,8 +30,8 @@ type poster struct {
 }
 
 // Post applies a batch: all that it changes in one synced commit, or nothing.
-// On nil every observation has its outcome, and Added and Updated ones are
-// durable; a batch in which nothing is new writes nothing. On an error every
+// On nil every observation has its outcome, and Added, Updated and Withdrawn
+// ones are durable; a batch in which nothing is new writes nothing. On an error every
 // outcome is Unanswered and the batch may be posted again; nothing then shows
 // that it had been applied before except that it comes out as Duplicate.
 //
@@ -157,7 +157,7 @@ func (s *Store) applyOne(batch *pebble.Batch, o *profiler.Observation, posted *i
 	case profiler.Added:
 		count.ports++
 		p.added++
-	case profiler.Updated:
+	case profiler.Updated, profiler.Withdrawn:
 		if count, err = s.portCount(own.endpoint); err != nil {
 			return profiler.Unanswered, err
 		}
@@ -232,6 +232,8 @@ func (s *Store) logPost(ctx context.Context, b *profiler.Batch) {
 			line = "port added"
 		case profiler.Updated:
 			line = "port updated"
+		case profiler.Withdrawn:
+			line = "port withdrawn"
 		default:
 			continue
 		}

@@ -72,6 +72,52 @@ func TestPostTellsThePostThatStands(t *testing.T) {
 	answer(due, profiler.Updated, due)
 }
 
+// TestPostWithdrawals: a withdrawn port is not listed any more, is told apart
+// with what it had, still counts as a port that is held, and comes back when it
+// is seen again; all of that also after a restart.
+func TestPostWithdrawals(t *testing.T) {
+	fs, dir := vfs.NewMem(), t.TempDir()
+	s := opened(t, dir, Options{FS: fs})
+	imported(t, s, office)
+	o := see(t, s, "10.1.0.5", 40000, t0)
+	o.Evidence, o.Counterparts, o.Flows = profiler.Class, 2, 7
+	contacted, veto := o, o
+	contacted.Role = profiler.Contacted
+	veto.Withdraw, veto.Last = true, t0.Add(time.Minute).UnixNano()
+	unknown, vetoContacted := veto, veto
+	unknown.Port, vetoContacted.Role = 40001, profiler.Contacted
+	want(t, posted(t, s, o, contacted), profiler.Added, profiler.Added)
+	want(t, posted(t, s, unknown, veto, vetoContacted, veto), profiler.Duplicate, profiler.Withdrawn, profiler.Withdrawn, profiler.Duplicate)
+	verify(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = opened(t, dir, Options{FS: fs})
+	want(t, posted(t, s, o, veto), profiler.Duplicate, profiler.Duplicate)
+	e, err := s.Endpoint("10.1.0.5")
+	if err != nil || len(e.Listening)+len(e.Contacted)+len(e.Fingerprint.Host.Ports) != 0 || len(e.Withdrawn) != 1 {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	p := e.Withdrawn[0]
+	if p.Port != 40000 || p.Evidence != "class" || p.Counterparts != 2 || p.Flows != 7 || p.LastSeen != t0 || p.WithdrawnAt != t0.Add(time.Minute) {
+		t.Errorf("%+v", p)
+	}
+	if c := s.Counts(); c.Ports != 2 {
+		t.Errorf("%+v", c)
+	}
+	again := o
+	again.Last, again.Evidence, again.Counterparts = t0.Add(time.Hour).UnixNano(), profiler.Peer, 1
+	want(t, posted(t, s, again, again), profiler.Updated, profiler.Duplicate)
+	e, err = s.Endpoint("10.1.0.5")
+	if err != nil || len(e.Listening) != 1 || len(e.Withdrawn) != 0 {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if p := e.Listening[0]; p.Evidence != "peer" || p.Counterparts != 2 || p.Flows != 14 || !p.WithdrawnAt.IsZero() {
+		t.Errorf("%+v", p)
+	}
+	verify(t, s)
+}
+
 func TestPostRefusals(t *testing.T) {
 	s := opened(t, t.TempDir(), Options{})
 	imported(t, s, office)
@@ -197,14 +243,17 @@ func TestPostLogs(t *testing.T) {
 	}
 	level.Set(slog.LevelDebug)
 	next, later := o, o
-	next.Port = 515
+	veto := next
+	veto.Withdraw = true
+	next.Port, veto.Port = 515, 515
 	later.Last = t0.Add(48 * time.Hour).UnixNano()
-	posted(t, s, next, later)
+	posted(t, s, next, later, veto)
 	for _, line := range []string{
 		`msg="endpoint loaded" mac=00:11:22:33:44:55 ip=10.1.0.5`,
 		`msg="port added" mac=00:11:22:33:44:55 ip=10.1.0.5 proto=tcp port=515 role=listening evidence=seen`,
 		`msg="port updated" mac=00:11:22:33:44:55 ip=10.1.0.5 proto=tcp port=9100`,
-		`msg="updated endpoints" endpoints=1 observations=2 added=1`,
+		`msg="port withdrawn" mac=00:11:22:33:44:55 ip=10.1.0.5 proto=tcp port=515 role=listening evidence=seen`,
+		`msg="updated endpoints" endpoints=1 observations=3 added=1`,
 	} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("no %q in\n%s", line, &out)

@@ -188,12 +188,7 @@ func (r *reader) complete(rec *endpoint) (profiler.Endpoint, error) {
 		if err := decodePortState(v, &state); err != nil {
 			return e, err
 		}
-		p := profiler.NewPort(key.proto, key.port, &state)
-		if key.role == profiler.Contacted {
-			e.Contacted = append(e.Contacted, p)
-		} else {
-			e.Listening = append(e.Listening, p)
-		}
+		e.Show(key.role, profiler.NewPort(key.proto, key.port, &state))
 	}
 	var n portCount
 	if v, ok := r.get(appendPortsKey(nil, rec.id)); ok {

@@ -187,7 +187,14 @@ func verify(t testing.TB, s *Store) {
 					return err
 				}
 			}
-			if got := len(full.Listening) + len(full.Contacted); got != int(n.ports) {
+			got := 0
+			for range in.prefix(appendPortPrefix(nil, id)) {
+				got++
+			}
+			if shown := len(full.Listening) + len(full.Contacted) + len(full.Withdrawn); shown > got {
+				t.Errorf("endpoint %d shows %d ports of %d", id, shown, got)
+			}
+			if got != int(n.ports) {
 				t.Errorf("endpoint %d has %d ports and counts %d", id, got, n.ports)
 			}
 		}

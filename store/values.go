@@ -15,9 +15,14 @@ var ErrCorrupt = errors.New("the store holds a record that cannot be read")
 
 func corrupt(what string, key []byte) error { return fmt.Errorf("%w: %s %x", ErrCorrupt, what, key) }
 
-// valueV1 is the first byte of every value that this program writes. A record
-// whose shape changes gets another one; readers then know both.
-const valueV1 = 1
+// A value begins with its version. A record whose shape changes gets another
+// one; readers then know both, and what is written is the latest.
+const (
+	valueV1 = 1
+	// valueV2 is of ports: counterparts, flows and the time of a withdrawal are
+	// behind what there was before.
+	valueV2 = 2
+)
 
 // identity is written once, when the store is made.
 type identity struct {
@@ -127,19 +132,33 @@ func (v *portCount) decode(b []byte) error {
 }
 
 func appendPortState(b []byte, v *profiler.PortState) []byte {
-	b = binary.BigEndian.AppendUint64(append(b, valueV1), uint64(v.First))
+	b = binary.BigEndian.AppendUint64(append(b, valueV2), uint64(v.First))
 	b = binary.BigEndian.AppendUint64(b, uint64(v.Last))
 	b = binary.BigEndian.AppendUint64(b, uint64(v.Posted))
 	b = append(b, byte(v.Evidence))
-	return append(b, v.Exporter[:]...)
+	b = append(b, v.Exporter[:]...)
+	b = binary.BigEndian.AppendUint32(b, v.Counterparts)
+	b = binary.BigEndian.AppendUint64(b, v.Flows)
+	b = binary.BigEndian.AppendUint64(b, uint64(v.Withdrawn))
+	return append(b, byte(v.Vetoed))
 }
 
+// decodePortState reads both versions. What V1 did not count is 0, and nothing
+// was withdrawn.
 func decodePortState(b []byte, v *profiler.PortState) error {
 	d := decoder{b: b}
-	d.version(valueV1)
+	version := d.u8()
 	*v = profiler.PortState{
 		First: int64(d.u64()), Last: int64(d.u64()), Posted: int64(d.u64()),
 		Evidence: profiler.Evidence(d.u8()), Exporter: d.addr(),
+	}
+	switch version {
+	case valueV1:
+	case valueV2:
+		v.Counterparts, v.Flows, v.Withdrawn = d.u32(), d.u64(), int64(d.u64())
+		v.Vetoed = profiler.Evidence(d.u8())
+	default:
+		d.bad = true
 	}
 	return d.end("port")
 }

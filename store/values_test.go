@@ -27,7 +27,8 @@ func TestValuesRoundTrip(t *testing.T) {
 		}
 		b := binding{gen: uint32(n("gen")), endpoint: n("ep"), since: int64(n("since")), addr: addr}
 		c := counters{n("1"), uint32(n("2")), n("3"), n("4"), n("5"), n("6")}
-		p := profiler.PortState{First: int64(n("first")), Last: int64(n("last")), Posted: int64(n("posted")), Evidence: profiler.Evidence(n("ev")), Exporter: addr}
+		p := profiler.PortState{First: int64(n("first")), Last: int64(n("last")), Posted: int64(n("posted")), Evidence: profiler.Evidence(n("ev")), Exporter: addr,
+			Counterparts: uint32(n("counterparts")), Flows: n("flows"), Withdrawn: int64(n("withdrawn")), Vetoed: profiler.Evidence(n("vetoed"))}
 		pc := portCount{uint32(n("pc")), int64(n("up"))}
 		id := identity{uint32(n("schema")), n("id")}
 
@@ -54,10 +55,33 @@ func roundTrip[T any](t *rapid.T, v T, b []byte, decode func([]byte) (T, error))
 		t.Fatal(d)
 	}
 	cut := b[:rapid.IntRange(0, len(b)-1).Draw(t, "cut")]
-	other := append([]byte{valueV1 + 1}, b[1:]...)
+	other := append([]byte{valueV2 + 1}, b[1:]...)
 	for _, bad := range [][]byte{cut, append(b[:len(b):len(b)], 0), other, nil} {
 		if _, err := decode(bad); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("%x: %v", bad, err)
+		}
+	}
+}
+
+// TestPortStateV1: a port that an earlier version wrote is still read, with
+// nothing counted and nothing withdrawn; a value of one version is never taken
+// for the other.
+func TestPortStateV1(t *testing.T) {
+	old := []byte{valueV1,
+		0, 0, 0, 0, 0, 0, 0, 1, // first
+		0, 0, 0, 0, 0, 0, 0, 3, // last
+		0, 0, 0, 0, 0, 0, 0, 2, // posted
+		6,                                                      // evidence: fan-in
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1} // exporter
+	want := profiler.PortState{First: 1, Last: 3, Posted: 2, Evidence: profiler.FanIn, Exporter: address(old[26:])}
+	var got profiler.PortState
+	if err := decodePortState(old, &got); err != nil || got != want {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	new := appendPortState(nil, &want)
+	for _, bad := range [][]byte{append([]byte{valueV2}, old[1:]...), append([]byte{valueV1}, new[1:]...)} {
+		if err := decodePortState(bad, &got); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%x: %v", bad, err)
 		}
 	}
 }
