@@ -32,14 +32,15 @@ var mayImport = map[string][]string{
 	"ingest/capture":     {},
 	"store/ipset":        {},
 	"profiler":           {},
+	"profiler/rules":     {"profiler"},
 	"bpf":                {},
 	"ingest":             {"bpf", "ingest/flow", "ingest/udp", "ingest/xsk", "profiler", "store/ipset"},
-	"store":              {"profiler", "store/ipset"},
-	"profiler/api":       {"ingest", "profiler", "store"},
+	"store":              {"profiler", "profiler/rules", "store/ipset"},
+	"profiler/api":       {"ingest", "profiler", "profiler/rules", "store"},
 	"profiler/web":       {"ingest", "profiler", "profiler/api", "store"},
 	"bench":              {"ingest/flow", "netns"},
 	"cmd/portolan-bench": {"bench", "ingest/flow", "netns"},
-	"cmd/portolan":       {"bpf", "ingest", "ingest/capture", "ingest/flow", "ingest/udp", "ingest/xsk", "netns", "profiler", "profiler/api", "profiler/web", "store", "store/ipset"},
+	"cmd/portolan":       {"bpf", "ingest", "ingest/capture", "ingest/flow", "ingest/udp", "ingest/xsk", "netns", "profiler", "profiler/api", "profiler/rules", "profiler/web", "store", "store/ipset"},
 }
 
 // listed is what `go list` tells of a package.

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"github.com/portolan/portolan/profiler"
+)
+
+// inlinePorts is how many different ports a set may name until Match allocates.
+const inlinePorts = 1024
+
+// sight is an endpoint as the conditions of a set see it: of each port that
+// some rule names, the evidence in each role, and the three texts.
+type sight struct {
+	listening, contacted       []profiler.Evidence
+	vendor, hostname, os       string
+	mac                        profiler.MAC
+	listeningHere, contactHere [inlinePorts]profiler.Evidence
+}
+
+func (v *sight) look(s *Set, e *profiler.Endpoint) {
+	v.listening, v.contacted = v.listeningHere[:], v.contactHere[:]
+	if len(s.at) > inlinePorts {
+		v.listening = make([]profiler.Evidence, len(s.at))
+		v.contacted = make([]profiler.Evidence, len(s.at))
+	}
+	s.fill(v.listening, e.Listening)
+	s.fill(v.contacted, e.Contacted)
+	v.vendor, v.hostname, v.os, v.mac = e.MACVendor, e.Hostname, e.OSType, e.MAC
+}
+
+// fill notes the evidence of the ports. Where a port stands twice the stronger
+// evidence counts, so that the order of the ports makes no difference.
+func (s *Set) fill(evidence []profiler.Evidence, ports []profiler.Port) {
+	for i := range ports {
+		p, ok := portOf(ports[i].Proto, ports[i].Port)
+		if !ok || ports[i].Evidence == "" {
+			continue
+		}
+		at, ok := s.at[p]
+		if !ok {
+			continue
+		}
+		if got, err := profiler.ParseEvidence(ports[i].Evidence); err == nil {
+			evidence[at] = max(evidence[at], got)
+		}
+	}
+}
+
+// holds reports whether every part of the condition holds. least is the weakest
+// evidence that counts.
+func (c *condition) holds(v *sight, least profiler.Evidence) bool {
+	return c.listening.holds(v.listening, least) &&
+		c.contacted.holds(v.contacted, least) &&
+		c.mac.holds(v.mac) &&
+		fits(c.os, v.os) && fitsHost(c.hostname, v.hostname) && fits(c.vendor, v.vendor)
+}
+
+func (c *portCondition) holds(evidence []profiler.Evidence, least profiler.Evidence) bool {
+	for _, at := range c.allAt {
+		if evidence[at] < least {
+			return false
+		}
+	}
+	if c.min > 0 {
+		n := 0
+		for _, at := range c.anyAt {
+			if evidence[at] >= least {
+				n++
+			}
+		}
+		if n < c.min {
+			return false
+		}
+	}
+	for _, at := range c.noneAt {
+		if evidence[at] >= least {
+			return false
+		}
+	}
+	return true
+}
+
+func fits(patterns []pattern, s string) bool {
+	for i := range patterns {
+		if patterns[i].match(s) {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
+
+func fitsHost(patterns []pattern, s string) bool {
+	for i := range patterns {
+		if patterns[i].matchHost(s) {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
+
+// score is what the rule is worth for an endpoint, 0 where it does not match.
+func (r *Rule) score(v *sight) int {
+	if !r.when.holds(v, r.evidence) {
+		return 0
+	}
+	n := r.Device.Score
+	for i := range r.more {
+		if r.more[i].holds(v, r.evidence) {
+			n += r.more[i].points
+		}
+	}
+	return n
+}
+
+// hit is a rule that matches; the zero value is none.
+type hit struct {
+	rule  *Rule
+	score int
+}
+
+// before is the order of matches, the better one first.
+func (h hit) before(o hit) bool {
+	switch {
+	case h.rule == nil || o.rule == nil:
+		return h.rule != nil
+	case h.rule.Device.Rel != o.rule.Device.Rel:
+		return h.rule.Device.Rel > o.rule.Device.Rel
+	case h.score != o.score:
+		return h.score > o.score
+	case h.rule.special != o.rule.special:
+		return h.rule.special > o.rule.special
+	}
+	return h.rule.ID < o.rule.ID
+}
+
+// under reports whether no rule of reliability rel can come before h any more.
+func (h hit) under(rel int) bool { return h.rule != nil && h.rule.Device.Rel > rel }
+
+func (h hit) device() profiler.Device {
+	if h.rule == nil {
+		return profiler.Device{}
+	}
+	d := h.rule.Device
+	d.Score = h.score
+	return d
+}
+
+func (h hit) id() string {
+	if h.rule == nil {
+		return ""
+	}
+	return h.rule.ID
+}
+
+// Match finds the best match of an endpoint: the greatest reliability, then
+// score, then number of demands, then the least id. It reads MAC, MACVendor,
+// Hostname, OSType, Listening and Contacted (protocol, port, evidence), the
+// ports in any order, and nothing else of the endpoint. It changes nothing.
+func (s *Set) Match(e *profiler.Endpoint) Result {
+	var v sight
+	v.look(s, e)
+	var best, other, rival hit
+	for _, r := range s.rules {
+		if rival.under(r.Device.Rel) && other.under(r.Device.Rel) {
+			break // the rules stand in the order of their reliability
+		}
+		if n := r.score(&v); n > 0 {
+			place(hit{r, n}, &best, &other, &rival)
+		}
+	}
+	return Result{
+		Device: best.device(), Other: other.device(), Rival: rival.device(),
+		Rule: best.id(), OtherRule: other.id(), RivalRule: rival.id(),
+	}
+}
+
+// place keeps the best hit, the best of another device and the best of another
+// category. A best hit that is dethroned comes before all that were seen so
+// far, so it is the next of another device (category) if it is of another one at
+// all; and if it is not, the one that there was still is.
+func place(h hit, best, other, rival *hit) {
+	if h.before(*best) {
+		h, *best = *best, h
+		if h.rule == nil {
+			return
+		}
+	}
+	b, d := &best.rule.Device, &h.rule.Device
+	if d.Category != b.Category {
+		if h.before(*rival) {
+			*rival = h
+		}
+	}
+	if d.Category != b.Category || d.Family != b.Family || d.Name != b.Name {
+		if h.before(*other) {
+			*other = h
+		}
+	}
+}
