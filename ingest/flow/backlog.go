@@ -96,25 +96,34 @@ func (s *Stream) mayWait(size, now int64) bool {
 	return false
 }
 
-// take removes the sets that wait for a template and returns them. The stream's
-// mu is held.
-func (q *backlog) take(o *Streams, t *template) (taken []waitingSet) {
-	if len(q.sets) == 0 {
-		return nil
+// due appends to ready the sets that wait for a template that has come, in their
+// order, and tells whether there were more than most of them. Those are given up.
+// It makes no memory of its own: a datagram can bring the templates of 64 streams.
+func (s *Stream) due(t *template, ready []waitingSet, most int) (all []waitingSet, more bool) {
+	if !s.waits() {
+		return ready, false
 	}
-	left := q.sets[:0]
-	size := int64(0)
-	for _, w := range q.sets {
-		if w.id == t.id {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q, o := &s.backlog, s.owner
+	left, size, begin := q.sets[:0], int64(0), len(ready)
+	for i := range q.sets {
+		w := &q.sets[i]
+		switch {
+		case w.id != t.id:
+			left = append(left, *w)
+			continue
+		case len(ready)-begin < most:
 			w.template = t
-			taken = append(taken, w)
-			size += w.cost()
-		} else {
-			left = append(left, w)
+			ready = append(ready, *w)
+		default:
+			more = true
+			o.evicted.waiting.Add(1)
 		}
+		size += w.cost()
 	}
 	q.keep(o, left, -size)
-	return taken
+	return ready, more
 }
 
 // dropOlder gives up the sets that arrived before a time. The stream's mu is held.

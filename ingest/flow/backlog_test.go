@@ -32,7 +32,8 @@ func TestSetsWait(t *testing.T) {
 		t.Errorf("%d sets wait", s.Waiting())
 	}
 	tmpl := plainTemplate(256, 3)
-	waited, _ := x.learn(tmpl, streamsStart.UnixNano())
+	x.learn(tmpl, streamsStart.UnixNano())
+	waited, _ := x.due(tmpl, nil, 3)
 	if len(waited) != 3 {
 		t.Fatalf("%d sets waited", len(waited))
 	}
@@ -52,7 +53,9 @@ func TestSetsWait(t *testing.T) {
 	if known, kept := x.wait(b, 256, nil); known != tmpl || !kept || s.Waiting() != 1 {
 		t.Errorf("%v, %v, %d wait", known, kept, s.Waiting())
 	}
-	if waited, _ := x.learn(plainTemplate(257, 3), 1); len(waited) != 1 || x.waits() || s.waitingBytes.Load() != 0 {
+	other := plainTemplate(257, 3)
+	x.learn(other, 1)
+	if waited, more := x.due(other, nil, 1); more || len(waited) != 1 || x.waits() || s.waitingBytes.Load() != 0 {
 		t.Errorf("%d waited, %d bytes are left", len(waited), s.waitingBytes.Load())
 	}
 }
@@ -156,6 +159,25 @@ func TestBacklogOfEstablishedStreams(t *testing.T) {
 	}
 	if kept != s.Waiting() || kept > 100 || s.Evicted().Waiting != 0 {
 		t.Errorf("%d were kept, %d wait, %d were given up", kept, s.Waiting(), s.Evicted().Waiting)
+	}
+}
+
+// Of more sets than a decoder has room for the first become due, and the rest is
+// given up and counted.
+func TestMoreDueThanThereIsRoomFor(t *testing.T) {
+	s := NewStreams(Limits{})
+	x := s.of(exporterID(1, 0, V9), 1)
+	for i := range 6 {
+		x.wait(waitingBatch(streamsStart), uint16(256+i%2), []byte{byte(i)})
+	}
+	even := plainTemplate(256, 3)
+	x.learn(even, 1)
+	due, more := x.due(even, make([]waitingSet, 1, 8), 2)
+	if len(due) != 3 || due[1].body[0] != 0 || due[2].body[0] != 2 || due[2].template != even || !more {
+		t.Errorf("due: %+v, more %t", due, more)
+	}
+	if s.Waiting() != 3 || s.Evicted() != (Evictions{Waiting: 1}) {
+		t.Errorf("%d wait, %+v", s.Waiting(), s.Evicted())
 	}
 }
 

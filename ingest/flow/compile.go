@@ -2,10 +2,7 @@
 
 package flow
 
-import (
-	"slices"
-	"unsafe"
-)
+import "unsafe"
 
 // Offsets of Record's fields that an op writes to. Every one is below 128.
 const (
@@ -58,6 +55,13 @@ var numbers = []struct {
 // plan orders the reading of what was chosen: what depends on another value
 // comes after it.
 func (c *compiler) plan() plan {
+	served := 0
+	for i := range c.chosen {
+		if c.chosen[i].rank != 0 {
+			served++
+		}
+	}
+	c.made.ops = make([]op, 0, served) // a want takes one op at most
 	c.addresses(wantSrc4, wantSrc6, toSrc, HasSrc)
 	c.addresses(wantDst4, wantDst6, toDst, HasDst)
 	for _, n := range numbers {
@@ -74,7 +78,6 @@ func (c *compiler) plan() plan {
 	c.direct(wantFrame, op{do: opFrame})
 	c.direct(wantPacket, op{do: opPacket})
 	c.initiator()
-	c.made.ops = slices.Clip(c.made.ops)
 	return c.made
 }
 

@@ -2,6 +2,8 @@
 
 package flow
 
+import "math"
+
 // MaxRecords is the most records that are decoded of one datagram: more than
 // the smallest records that make sense fill 9,216 bytes with, and a bound for
 // the work that a datagram of one-byte records can ask for.
@@ -53,13 +55,16 @@ type Decoder struct {
 	overdue  int     // records of former datagrams that may still be decoded in this one
 	problems ProblemSet
 	ready    []waitingSet // sets whose template has come
+	turn     int          // the first of them that has not been decoded
 	batch    Batch
 	walk     walk
 	records  [MaxRecords]Record
 }
 
 // NewDecoder makes a Decoder that shares s.
-func NewDecoder(s *Streams) *Decoder { return &Decoder{streams: s} }
+func NewDecoder(s *Streams) *Decoder {
+	return &Decoder{streams: s, ready: make([]waitingSet, 0, maxReady)}
+}
 
 // Begin takes a datagram that the exporter at source sent and that arrived at
 // the given time, Unix nanoseconds. The bytes are borrowed until the next
@@ -82,7 +87,7 @@ func (d *Decoder) Next() *Batch {
 	switch {
 	case d.more:
 		d.message(b)
-	case len(d.ready) > 0 && (d.overdue > 0 || d.Patient):
+	case d.owed() > 0 && (d.overdue > 0 || d.Patient):
 		d.replay(b)
 	default:
 		return nil
@@ -152,24 +157,35 @@ func (d *Decoder) advance(b *Batch) {
 	d.more = true
 }
 
-// owe notes sets whose template has come. Where more of them gather than their
-// turns can take, because somebody makes them faster than one datagram
-// each, the rest is given up.
-func (d *Decoder) owe(waited []waitingSet) {
-	if room := maxReady - len(d.ready); len(waited) > room && !d.Patient {
-		d.problem(ProblemTooManyRecords)
-		waited = waited[:max(0, room)]
+// owe notes the sets that waited for a template of a stream. Where more of them
+// gather than their turns can take, because somebody makes them faster than
+// one datagram each, the rest is given up.
+func (d *Decoder) owe(s *Stream, t *template) {
+	most := math.MaxInt
+	if !d.Patient {
+		most = maxReady - d.owed()
 	}
-	d.ready = append(d.ready, waited...)
+	if d.turn > 0 && s.waits() { // use the room of those that had their turn
+		d.ready = d.ready[:copy(d.ready, d.ready[d.turn:])]
+		clear(d.ready[len(d.ready):][:d.turn])
+		d.turn = 0
+	}
+	var more bool
+	if d.ready, more = s.due(t, d.ready, most); more {
+		d.problem(ProblemTooManyRecords)
+	}
 }
+
+// owed is how many sets have not had their turn.
+func (d *Decoder) owed() int { return len(d.ready) - d.turn }
 
 // replay decodes a set that waited for its template. It is another datagram's,
 // whose records were not counted in that one.
 func (d *Decoder) replay(b *Batch) {
-	w := d.ready[0]
-	d.ready[0] = waitingSet{}
-	if d.ready = d.ready[1:]; len(d.ready) == 0 {
-		d.ready = nil
+	w := d.ready[d.turn]
+	d.ready[d.turn] = waitingSet{}
+	if d.turn++; d.owed() == 0 {
+		d.ready, d.turn = d.ready[:0], 0
 	}
 	*b = Batch{Message: w.message, Arrival: w.arrival, Delayed: true, Stream: w.stream}
 	d.left = MaxRecords

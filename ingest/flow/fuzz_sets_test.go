@@ -187,7 +187,7 @@ const budget = 300 * time.Millisecond
 // agree decodes a sequence and checks what must hold for any.
 func (h *harness) agree(t *testing.T, v Version, all []delivery) {
 	streams := NewStreams(Limits{Streams: 256})
-	h.d.streams, h.d.ready = streams, nil
+	h.d.streams, h.d.ready, h.d.turn = streams, nil, 0
 	slow := newSlowCollector()
 	for i, x := range all {
 		if w := versionOf(x.datagram); w != v && len(x.datagram) >= 2 && slices.Contains([]uint16{0, 1, 5, 7, 9, 10}, binary.BigEndian.Uint16(x.datagram)) {

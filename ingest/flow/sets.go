@@ -157,11 +157,10 @@ func (d *Decoder) define(b *Batch, id uint16, options bool, definition []byte) {
 		b.Stream.forget(id)
 		return
 	}
-	waited, replaced := b.Stream.learn(t, d.arrival)
-	if replaced != nil {
+	if replaced := b.Stream.learn(t, d.arrival); replaced != nil {
 		d.problem(ProblemTemplateChanged)
 	}
-	d.owe(waited)
+	d.owe(b.Stream, t)
 }
 
 // touch notes that the template is in use.
@@ -202,6 +201,9 @@ func (d *Decoder) data(b *Batch, t *template, body []byte) int {
 	}
 	n := len(body) / t.size
 	out := d.take(b, n)
+	if len(out) == 0 {
+		return n // thousands of sets without a record fit into a datagram
+	}
 	c := newContext(b)
 	t.plan.begin(out, &c)
 	for i := range t.plan.ops {
@@ -270,17 +272,21 @@ func (d *Decoder) varyingData(b *Batch, t *template, body []byte) (n int) {
 			break
 		}
 		n++
+		of := body
+		body = body[size:]
 		out := d.take(b, 1)
+		if len(out) == 0 {
+			continue // counted, as far as they go
+		}
 		t.plan.begin(out, &c)
 		for _, o := range t.plan.ops {
 			o.at, o.at2 = d.walk.offsets[o.field]+uint16(o.skip), d.walk.offsets[o.field2]
 			if o.width == varWidth {
 				o.width = d.walk.widths[o.field]
 			}
-			o.run(out, body, 0, &c)
+			o.run(out, of, 0, &c)
 		}
 		t.plan.end(out, &c)
-		body = body[size:]
 	}
 	d.problems |= c.problems
 	return n

@@ -4,6 +4,7 @@ package flow
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -65,7 +66,9 @@ func TestStreamsConcurrently(t *testing.T) {
 				}
 				switch rnd.IntN(4) {
 				case 0:
-					waited, _ := x.learn(plainTemplate(id, 1+rnd.IntN(5)), now.UnixNano())
+					come := plainTemplate(id, 1+rnd.IntN(5))
+					x.learn(come, now.UnixNano())
+					waited, _ := x.due(come, nil, math.MaxInt)
 					replayed.Add(uint64(len(waited)))
 				case 1:
 					x.forget(id)

@@ -116,7 +116,8 @@ func parseTemplate(version Version, options bool, id uint16, definition []byte) 
 	if count == 0 || count > MaxFields {
 		return nil, ProblemSet(0).With(ProblemTemplateSize)
 	}
-	fields := make([]field, 0, count)
+	var room [MaxFields]field // on the stack: most templates keep none of it
+	fields := room[:0]
 	for b := t.definition[definitionHead(options):]; len(b) >= 4; {
 		var f field
 		f, b = parseField(version, b)
@@ -176,14 +177,14 @@ func (t *template) compile(fields []field) ProblemSet {
 		}
 	}
 	if t.options {
-		t.fields = slices.Clip(kept)
+		t.fields = append([]field(nil), kept...)
 		return 0
 	}
 	c := compiler{version: t.version}
 	c.choose(kept)
 	t.plan = c.plan()
 	if t.varying {
-		t.fields = slices.Clip(kept)
+		t.fields = append([]field(nil), kept...)
 	}
 	return c.problems
 }

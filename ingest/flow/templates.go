@@ -86,17 +86,15 @@ func (s *Stream) template(id uint16) *template {
 }
 
 // learn enters a template that arrived at now, Unix nanoseconds. It returns the
-// sets that waited for it, in their order, and the different template of the
-// same id that it replaces. It may find no room, see reclaimTemplates; the sets
-// can be decoded all the same.
-func (s *Stream) learn(t *template, now int64) (waited []waitingSet, replaced *template) {
+// different template of the same id that it replaces. It may find no room, see
+// reclaimTemplates; the sets that are due can be decoded all the same.
+func (s *Stream) learn(t *template, now int64) (replaced *template) {
 	t.used.Store(now / nsPerSecond)
 	s.mu.Lock()
 	replaced = s.put(t)
-	waited = s.backlog.take(s.owner, t)
 	s.mu.Unlock()
 	s.owner.reclaimTemplates(s, now)
-	return waited, replaced
+	return replaced
 }
 
 // forget removes the template of an id.

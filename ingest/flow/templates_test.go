@@ -15,7 +15,7 @@ func TestTemplatesAreLearnt(t *testing.T) {
 		t.Fatal("a template before the first")
 	}
 	first := plainTemplate(256, 3)
-	if _, replaced := x.learn(first, now); replaced != nil || x.template(256) != first {
+	if replaced := x.learn(first, now); replaced != nil || x.template(256) != first {
 		t.Errorf("the first replaced %v", replaced)
 	}
 	if first.used.Load() != streamsStart.Unix() {
@@ -23,7 +23,7 @@ func TestTemplatesAreLearnt(t *testing.T) {
 	}
 	// The same again is only a sign of life.
 	changed := s.Changed()
-	if _, replaced := x.learn(plainTemplate(256, 3), now+5*nsPerSecond); replaced != nil || x.template(256) != first {
+	if replaced := x.learn(plainTemplate(256, 3), now+5*nsPerSecond); replaced != nil || x.template(256) != first {
 		t.Error("the same template replaced itself")
 	}
 	if first.used.Load() != streamsStart.Unix()+5 || s.Changed() != changed {
@@ -32,12 +32,12 @@ func TestTemplatesAreLearnt(t *testing.T) {
 	// Another one of the id, one that is an options template of the same bytes,
 	// and one in another stream.
 	second := plainTemplate(256, 4)
-	if _, replaced := x.learn(second, now); replaced != first || x.template(256) != second {
+	if replaced := x.learn(second, now); replaced != first || x.template(256) != second {
 		t.Errorf("the second replaced %v", replaced)
 	}
 	third := plainTemplate(256, 4)
 	third.options = true
-	if _, replaced := x.learn(third, now); replaced != second || x.template(256) != third {
+	if replaced := x.learn(third, now); replaced != second || x.template(256) != third {
 		t.Errorf("the third replaced %v", replaced)
 	}
 	if s.of(exporterID(1, 1, V9), now).template(256) != nil {
@@ -66,7 +66,7 @@ func TestTemplatesRestoredAreConfirmed(t *testing.T) {
 		t.Fatal("restored over one that is there, or not at all")
 	}
 	changed := s.Changed()
-	if _, replaced := x.learn(fresh, 1); replaced != nil || x.template(256) != fresh || s.Changed() != changed {
+	if replaced := x.learn(fresh, 1); replaced != nil || x.template(256) != fresh || s.Changed() != changed {
 		t.Errorf("replaced %v, %d changes", replaced, s.Changed()-changed)
 	}
 }
