@@ -135,6 +135,12 @@ func (b *batcher) answer() {
 	for i := range b.pending {
 		p := &b.pending[i]
 		o := b.batch.Outcomes[i]
+		if p.obs.Withdraw { // no side was observed for it
+			if o == profiler.Withdrawn {
+				b.counts.answers[o]++
+			}
+			continue
+		}
 		b.counts.answers[o]++
 		switch {
 		case o.Acknowledged():
@@ -155,9 +161,11 @@ func (b *batcher) answer() {
 
 // giveUp counts a batch that the Sink did not take in time.
 func (b *batcher) giveUp(err error) {
-	b.counts.lost[lossShutdown] += uint64(len(b.pending))
 	for i := range b.pending {
-		b.pairs.forget(b.pending[i].claim)
+		if p := &b.pending[i]; !p.obs.Withdraw {
+			b.counts.lost[lossShutdown]++
+			b.pairs.forget(p.claim)
+		}
 	}
 	if !errors.Is(err, context.Canceled) {
 		b.log.Error("posts were lost: the profiler did not take them before the sensor stopped", "observations", len(b.pending), "error", err)

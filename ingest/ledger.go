@@ -226,9 +226,11 @@ func (t *tally) ledger(inFlight, waiting uint64) Ledger {
 	}
 	l.Posts = PostCounts{InFlight: inFlight, Lost: named[loss](t.lost[:]), Answers: map[string]uint64{}}
 	for o, n := range t.answers {
-		if profiler.Outcome(o).Acknowledged() {
-			l.Posts.Acknowledged += n
-			l.Posts.Answers[profiler.Outcome(o).String()] = n
+		if o := profiler.Outcome(o); o.Acknowledged() {
+			l.Posts.Answers[o.String()] = n
+			if o != profiler.Withdrawn { // which no side is observed for
+				l.Posts.Acknowledged += n
+			}
 		}
 	}
 	return l

@@ -15,6 +15,7 @@ import (
 type Offline struct {
 	worker  *worker
 	batcher *batcher
+	settler *settler
 }
 
 // NewOffline makes one. Of c it uses Set, Sink, Interval, Pairs, Log,
@@ -27,8 +28,9 @@ func NewOffline(c Config) (*Offline, error) {
 	b := newBatcher(s, c.Sink)
 	w := newWorker(s, b.wake)
 	w.decoder.Patient = true // nobody waits for the next datagram
-	b.queues = []*queue{w.queue}
-	return &Offline{worker: w, batcher: b}, nil
+	settler := newSettler(s, b.wake)
+	b.queues = []*queue{w.queue, settler.queue}
+	return &Offline{worker: w, batcher: b, settler: settler}, nil
 }
 
 // Datagram takes one UDP payload that source sent at the given time. The bytes
@@ -37,6 +39,12 @@ func (o *Offline) Datagram(ctx context.Context, at time.Time, source [16]byte, p
 	b := &o.worker.burst
 	b.datagrams[0] = datagram{payload, source}
 	b.n = 1
+	if now := uint32(at.Unix()); now >= o.settler.last+settleEvery {
+		o.settler.settle(at.UnixNano(), false)
+		if err := o.Flush(ctx); err != nil {
+			return err
+		}
+	}
 	o.worker.process(PathFile, at.UnixNano())
 	b.datagrams[0] = datagram{}
 	if o.worker.queue.len() >= maxBatch {
@@ -53,9 +61,16 @@ func (o *Offline) Flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// End decides what is undecided, because no more comes after the given time, and
+// posts it.
+func (o *Offline) End(ctx context.Context, at time.Time) error {
+	o.settler.settle(at.UnixNano(), true)
+	return o.Flush(ctx)
+}
+
 // Status is the state of the books and the exporters.
 func (o *Offline) Status() Status {
-	return status(o.worker.shared, o.batcher, []*worker{o.worker})
+	return status(o.worker.shared, o.batcher, []*worker{o.worker}, o.settler)
 }
 
 // Close lets go of the endpoint set.

@@ -220,3 +220,13 @@ func (t *pairTable) posted(c slot, at uint32) {
 func (t *pairTable) forget(c slot) {
 	atomic.CompareAndSwapUint64(&t.words[2*uint64(c.index)+1], c.state, 0)
 }
+
+// drop forgets a posted pair, whoever posted it.
+func (t *pairTable) drop(f *finding) {
+	_, b := t.bucket(f.hash)
+	for i := 0; i < bucketWords; i += 2 {
+		if s := atomic.LoadUint64(&b[i+1]); atomic.LoadUint64(&b[i]) == f.key && s>>stateShift == statePosted {
+			atomic.CompareAndSwapUint64(&b[i+1], s, 0)
+		}
+	}
+}

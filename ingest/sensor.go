@@ -39,6 +39,9 @@ type Config struct {
 
 	// Interval is the reprofile interval. 0: profiler.DefaultInterval.
 	Interval time.Duration
+	// Infer asks of every port whether it is served or used. false: every port
+	// that is seen counts.
+	Infer bool
 	// Pairs is how many posted pairs are remembered, 16 bytes each. 0: 4 Mi.
 	Pairs int
 	// ReceiveBuffer is what each UDP socket asks the kernel for, in bytes. 0: 64 MiB.
@@ -104,6 +107,7 @@ type Sensor struct {
 	batcher *batcher
 	receive *receiver
 	keeper  *keeper
+	settler *settler
 
 	stopWorkers, stopBatcher chan struct{}
 	cancelPosts              context.CancelFunc
@@ -123,6 +127,7 @@ func New(c Config) (*Sensor, error) {
 	}
 	s.batcher = newBatcher(s.shared, c.Sink)
 	s.keeper = newKeeper(s.shared, &c)
+	s.settler = newSettler(s.shared, s.batcher.wake)
 	return s, nil
 }
 
@@ -139,10 +144,12 @@ func (s *Sensor) Start() error {
 	for _, w := range r.workers() {
 		s.batcher.queues = append(s.batcher.queues, w.queue)
 	}
+	s.batcher.queues = append(s.batcher.queues, s.settler.queue)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancelPosts = cancel
 	s.posts.Go(func() { s.batcher.run(ctx, s.stopBatcher) })
 	s.keeping.Go(func() { s.keeper.run(s.stopBatcher) })
+	s.keeping.Go(func() { s.settler.run(s.config.Now, s.stopBatcher) })
 	for _, src := range r.sources {
 		s.workers.Go(func() { src.run(s.config.Now, s.stopWorkers) })
 	}
@@ -190,17 +197,18 @@ func (s *Sensor) Addresses() []netip.AddrPort { return s.receive.addresses() }
 // may be called before Start and after Stop.
 func (s *Sensor) Status() Status {
 	if s.receive == nil {
-		return status(s.shared, s.batcher, nil)
+		return status(s.shared, s.batcher, nil, s.settler)
 	}
-	st := status(s.shared, s.batcher, s.receive.workers())
+	st := status(s.shared, s.batcher, s.receive.workers(), s.settler)
 	s.receive.addTo(&st)
 	return st
 }
 
 // status sums what workers and batcher have published.
-func status(s *shared, b *batcher, workers []*worker) Status {
+func status(s *shared, b *batcher, workers []*worker, settler *settler) Status {
 	var t tally
 	b.page.addTo(&t)
+	settler.page.addTo(&t)
 	for _, w := range workers {
 		w.page.addTo(&t)
 	}

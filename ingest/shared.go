@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/portolan/portolan/ingest/evidence"
 	"github.com/portolan/portolan/ingest/flow"
 	"github.com/portolan/portolan/store/ipset"
 )
@@ -15,6 +16,7 @@ import (
 // once; what they point to says itself how it is shared.
 type shared struct {
 	set      *ipset.Live
+	evidence *evidence.Table // nil: `ports: all`
 	pairs    *pairTable
 	streams  *flow.Streams
 	interval atomic.Int64 // the reprofile interval, nanoseconds
@@ -24,6 +26,10 @@ type shared struct {
 	// describe tells the debug log whose binding it is.
 	describe func(binding uint32) (mac, ip string)
 }
+
+// activeEndpoints is how many endpoints can have ports under observation, 256
+// bytes each.
+const activeEndpoints = 1 << 20
 
 func newShared(c *Config, limits flow.Limits) *shared {
 	s := &shared{
@@ -35,6 +41,9 @@ func newShared(c *Config, limits flow.Limits) *shared {
 		describe: c.Describe,
 	}
 	s.interval.Store(int64(c.Interval))
+	if c.Infer {
+		s.evidence = evidence.New(activeEndpoints, c.Pairs/4)
+	}
 	return s
 }
 

@@ -36,10 +36,12 @@ type burst struct {
 // candidate is a side of a record whose address belongs to an endpoint.
 type candidate struct {
 	binding ipset.Binding
-	port    uint16 // its own port
-	far     uint16 // the port at the other end
+	far     ipset.Binding // whose the other end is; Gen 0: nobody's
+	port    uint16        // its own port
+	farPort uint16        // the port at the other end
 	proto   uint8
-	flags   uint8 // TCP flags of the record
+	out     bool   // it is the record's source
+	record  uint16 // in the batch
 }
 
 // finding is a candidate for which the evidence stage has decided a role.
@@ -50,6 +52,7 @@ type finding struct {
 	proto     uint8
 	role      profiler.Role
 	evidence  profiler.Evidence
+	met       uint32 // counterparts
 }
 
 // observation is the finding as the Sink gets it. arrival is that of the
@@ -58,7 +61,7 @@ func (f *finding) observation(exporter [16]byte, arrival int64) profiler.Observa
 	return profiler.Observation{
 		Binding: f.binding.ID, Gen: f.binding.Gen,
 		Port: f.port, Proto: f.proto, Role: f.role, Evidence: f.evidence,
-		Exporter: exporter, First: arrival, Last: arrival,
+		Exporter: exporter, First: arrival, Last: arrival, Counterparts: f.met,
 	}
 }
 
@@ -158,7 +161,11 @@ func (w *worker) batch(view *ipset.View, b *flow.Batch, arrival int64) {
 		w.logProcessing(b, arrival)
 	}
 	w.resolve(view, b.Records, arrival)
-	w.judge()
+	if w.evidence != nil {
+		w.infer(b.Records, arrival)
+	} else {
+		w.judge()
+	}
 	w.claim(b, arrival)
 }
 
@@ -178,11 +185,12 @@ func (w *worker) resolve(view *ipset.View, records []flow.Record, arrival int64)
 	c := w.candidates[:0]
 	for i := range records {
 		r := &records[i]
-		if b := bindings[2*i]; b.Gen != 0 {
-			c = append(c, candidate{b, r.SrcPort, r.DstPort, r.Proto, r.TCPFlags})
+		src, dst := bindings[2*i], bindings[2*i+1]
+		if src.Gen != 0 {
+			c = append(c, candidate{src, dst, r.SrcPort, r.DstPort, r.Proto, true, uint16(i)})
 		}
-		if b := bindings[2*i+1]; b.Gen != 0 {
-			c = append(c, candidate{b, r.DstPort, r.SrcPort, r.Proto, r.TCPFlags})
+		if dst.Gen != 0 {
+			c = append(c, candidate{dst, src, r.DstPort, r.SrcPort, r.Proto, false, uint16(i)})
 		}
 	}
 	nowhere := uint64(0)
@@ -215,7 +223,7 @@ func (w *worker) judge() {
 			continue
 		}
 		key := pairKey(c.binding.ID, c.binding.Gen, c.proto, c.port, profiler.Listening)
-		f = append(f, finding{key, pairHash(key), c.binding, c.port, c.proto, profiler.Listening, profiler.Seen})
+		f = append(f, finding{key, pairHash(key), c.binding, c.port, c.proto, profiler.Listening, profiler.Seen, 0})
 	}
 	w.findings = f
 }

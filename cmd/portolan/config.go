@@ -55,7 +55,7 @@ var settings = []setting{
 	{"exporters", "exporter", true, nil, "accept exports from `CIDR` only", applyExporters},
 	{"data", "data", false, []string{"./portolan-data"}, "directory of the store", applyData},
 	{"http", "http", false, []string{"127.0.0.1:8055"}, "`ADDR:PORT` of the page, the API and the metrics, or none", applyHTTP},
-	{"ports", "ports", false, []string{"all"}, "which ports count: all", applyPorts},
+	{"ports", "ports", false, []string{"inferred"}, "which ports count: inferred (which side serves), all (every port seen)", applyPorts},
 	{"interval", "interval", false, []string{"24h"}, "how long a port is not posted again, at least 1h", applyInterval},
 	{"log_level", "log-level", false, []string{"info"}, "debug, info, warn or error", applyLogLevel},
 }
@@ -260,16 +260,11 @@ func applyHTTP(c *config, values []string) error {
 
 func applyPorts(c *config, values []string) error {
 	switch c.ports = one(values); c.ports {
-	case "all":
+	case "all", "inferred":
 		return nil
-	case "inferred":
-		return errInferred
 	}
-	return fmt.Errorf("%q is not all", c.ports)
+	return fmt.Errorf("%q is neither inferred nor all", c.ports)
 }
-
-// errInferred is the answer to the mode that this version does not have.
-var errInferred = errors.New("this version cannot infer which side of a flow serves; use all, which counts each known endpoint's own port")
 
 func applyInterval(c *config, values []string) error {
 	d, err := time.ParseDuration(one(values))

@@ -42,7 +42,7 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"rung without an interface", "require: copy\n", ": require: it needs an interface"},
 		{"none and a name", "interfaces: [none, eth9]\n", "none does not go with other names"},
 		{"address", "listen: [\"2055\"]\n", `: listen: "2055" is not ADDR:PORT`},
-		{"inferred", "ports: inferred\n", ": ports: this version cannot infer"},
+		{"ports", "ports: some\n", `: ports: "some" is neither inferred nor all`},
 		{"log level", "log_level: loud\n", `: log_level: "loud" is not debug`},
 		{"two documents", "data: a\n---\ndata: b\n", "2 YAML documents"},
 		{"alias", "data: &a x\nhttp: *a\n", ": data: a plain value is expected"},
@@ -71,7 +71,7 @@ func TestAllErrorsAreToldAtOnce(t *testing.T) {
 
 func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
-		{"run", "--ports", "inferred"},
+		{"run", "--ports", "some"},
 		{"run", "--interval", "10m"},
 		{"run", "--listen", "nowhere"},
 		{"run", "--no-such-flag"},

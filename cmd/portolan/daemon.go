@@ -66,7 +66,7 @@ func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, e
 	d.sensor, err = ingest.New(ingest.Config{
 		Set: d.store.Live(), Sink: d.store,
 		Listen: conf.listen, Interfaces: conf.interfaces, Require: conf.require, Exporters: conf.exporters,
-		Inside: inside.Do, Interval: conf.interval, TemplatesFile: filepath.Join(conf.data, templatesName), Log: log.With("log", "netflow"), Describe: d.store.Describe,
+		Inside: inside.Do, Interval: conf.interval, Infer: conf.ports == "inferred", TemplatesFile: filepath.Join(conf.data, templatesName), Log: log.With("log", "netflow"), Describe: d.store.Describe,
 	})
 	if err != nil {
 		return nil, err

@@ -49,7 +49,7 @@ have the same one.`,
 	c.Flags().StringVar(&f.endpoints, "endpoints", "", "the endpoints, a CSV `FILE`")
 	c.Flags().StringSliceVar(&f.internal, "internal", nil, "addresses in `CIDR`,… are endpoints when first seen")
 	c.Flags().StringVar(&f.interval, "interval", profiler.DefaultInterval.String(), "how long a port is not posted again, at least 1h")
-	c.Flags().StringVar(&f.ports, "ports", "all", "which ports count: all")
+	c.Flags().StringVar(&f.ports, "ports", "inferred", "which ports count: inferred (which side serves), all (every port seen)")
 	c.RunE = action(func(c *cobra.Command, paths []string) error {
 		asJSON, err := output.json()
 		if err != nil {
@@ -105,7 +105,7 @@ func (f *replayFlags) replay() (*replay, error) {
 	if err := applyInterval(&conf, []string{f.interval}); err != nil {
 		return nil, usageErrorf("--interval: %w", err)
 	}
-	r := &replay{interval: conf.interval, known: map[[16]byte]struct{}{}}
+	r := &replay{infer: conf.ports == "inferred", interval: conf.interval, known: map[[16]byte]struct{}{}}
 	for _, s := range f.internal {
 		p, err := parsePrefix(strings.TrimSpace(s))
 		if err != nil {
@@ -127,6 +127,7 @@ func (f *replayFlags) replay() (*replay, error) {
 
 // replay is one run of the verb.
 type replay struct {
+	infer    bool
 	interval time.Duration
 	internal []netip.Prefix
 	rows     []profiler.Row        // of the endpoints file, until they are in the store
@@ -216,7 +217,7 @@ func (r *replay) feed(ctx context.Context, files *capture.Merged) error {
 		}
 	}()
 	var err error
-	r.path, err = ingest.NewOffline(ingest.Config{Set: r.store.Live(), Sink: r.store, Interval: r.interval, Discover: r.discover})
+	r.path, err = ingest.NewOffline(ingest.Config{Set: r.store.Live(), Sink: r.store, Interval: r.interval, Discover: r.discover, Infer: r.infer})
 	if err != nil {
 		return err
 	}
@@ -252,7 +253,10 @@ func (r *replay) all(ctx context.Context, files *capture.Merged) error {
 	if err := r.add(r.rows); err != nil { // if there was no datagram
 		return err
 	}
-	return r.flush(ctx)
+	if err := r.path.End(ctx, time.Unix(0, r.now.Load())); err != nil {
+		return interrupted(ctx)
+	}
+	return nil
 }
 
 // datagram takes a datagram down the path.

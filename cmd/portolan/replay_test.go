@@ -22,10 +22,11 @@ import (
 	"github.com/portolan/portolan/profiler"
 )
 
-// replayed runs the verb, reads its JSON and checks the books.
+// replayed runs the verb, with every port that is seen, reads its JSON and checks
+// the books.
 func replayed(t testing.TB, args ...string) replayResult {
 	t.Helper()
-	got := offlineVerb(t, append([]string{"replay", "--output", "json"}, args...)...)
+	got := offlineVerb(t, append([]string{"replay", "--output", "json", "--ports", "all"}, args...)...)
 	if got.code != 0 {
 		t.Fatalf("replay %q: exit %d, %s", args, got.code, got.stderr)
 	}
@@ -70,7 +71,7 @@ func TestReplay(t *testing.T) {
 	}
 	t.Chdir(t.TempDir())
 	threeFiles(t, ".")
-	args := []string{"replay", "a.pcap", "b.pcap", "c.dat", "--endpoints", filepath.Join(testdata, "endpoints.csv"), "--internal", "10.1.0.0/24"}
+	args := []string{"replay", "a.pcap", "b.pcap", "c.dat", "--ports", "all", "--endpoints", filepath.Join(testdata, "endpoints.csv"), "--internal", "10.1.0.0/24"}
 	asJSON := offlineVerb(t, append(args, "--output", "json")...)
 	asTable := offlineVerb(t, args...)
 	again := offlineVerb(t, append(args, "--output", "json")...)
@@ -158,8 +159,8 @@ func TestReplayInterval(t *testing.T) {
 	}
 	writePcap(t, path, datagrams...)
 	for interval, want := range map[string]map[string]uint64{
-		"24h": {"added": 1, "updated": 0, "duplicate": 0},
-		"1h":  {"added": 1, "updated": 1, "duplicate": 0},
+		"24h": {"added": 1, "updated": 0, "duplicate": 0, "withdrawn": 0},
+		"1h":  {"added": 1, "updated": 1, "duplicate": 0, "withdrawn": 0},
 	} {
 		r := replayed(t, path, "--interval", interval)
 		if diff := cmp.Diff(want, r.Ledger.Posts.Answers); diff != "" {
@@ -219,7 +220,7 @@ func TestReplayUsage(t *testing.T) {
 		stderr string
 	}{
 		{nil, "arg"},
-		{[]string{"--ports", "inferred", "x"}, "--ports"},
+		{[]string{"--ports", "some", "x"}, "--ports"},
 		{[]string{"--ports", "some", "x"}, "--ports"},
 		{[]string{"--interval", "59m", "x"}, "at least 1h"},
 		{[]string{"--interval", "day", "x"}, "--interval"},

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/portolan/portolan/ingest/evidence"
+	"github.com/portolan/portolan/ingest/flow"
+	"github.com/portolan/portolan/profiler"
+	"github.com/portolan/portolan/store/ipset"
+)
+
+// infer is the evidence stage of `ports: inferred`: it asks of every side whether
+// it serves its port or uses the other one, and leaves undetermined what nothing
+// shows yet.
+func (w *worker) infer(records []flow.Record, arrival int64) {
+	f := w.findings[:0]
+	now := uint32(arrival / int64(time.Second))
+	for i := range w.candidates {
+		c := &w.candidates[i]
+		r := &records[c.record]
+		if c.port == 0 || protoCode[c.proto] == 0 {
+			w.counts.sides[fateNoPort]++
+			continue
+		}
+		if r.Event == deniedEvent {
+			w.counts.sides[fateUndetermined]++
+			continue
+		}
+		s := evidence.Side{
+			Binding: c.binding.ID, Gen: c.binding.Gen, Far: c.far.ID, FarGen: c.far.Gen,
+			Port: c.port, FarPort: c.farPort, Proto: c.proto, Flags: r.TCPFlags,
+			Out: c.out, Single: r.Packets == 1, Sampled: r.Sampling > 1,
+			Group: group(&r.Dst) || group(&r.Src),
+		}
+		far := &r.Src
+		if c.out {
+			far = &r.Dst
+		}
+		s.FarHash = binary.LittleEndian.Uint32(far[12:]) ^ binary.LittleEndian.Uint32(far[8:])*0x85ebca6b
+		if r.Initiator != flow.NoEnd {
+			s.Initiator = evidence.Other
+			if (r.Initiator == flow.SourceEnd) == c.out {
+				s.Initiator = evidence.Self
+			}
+		}
+		v := w.evidence.Judge(&s, now)
+		switch {
+		case v.Listening != profiler.NoEvidence:
+			key := pairKey(c.binding.ID, c.binding.Gen, c.proto, c.port, profiler.Listening)
+			f = append(f, finding{key, pairHash(key), c.binding, c.port, c.proto, profiler.Listening, v.Listening, v.Counterparts})
+		case v.Contacted:
+			key := pairKey(c.binding.ID, c.binding.Gen, c.proto, c.farPort, profiler.Contacted)
+			f = append(f, finding{key, pairHash(key), c.binding, c.farPort, c.proto, profiler.Contacted, profiler.Service, 0})
+		default:
+			w.counts.sides[fateUndetermined]++
+		}
+	}
+	w.findings = f
+}
+
+// deniedEvent is what a firewall says of a flow that it let nothing through of
+// (IPFIX firewallEvent).
+const deniedEvent = 3
+
+// group tells whether an address is multicast or the limited broadcast.
+func group(a *[16]byte) bool {
+	if binary.BigEndian.Uint32(a[8:]) == 0xffff && binary.BigEndian.Uint64(a[:]) == 0 {
+		return a[12] >= 224
+	}
+	return a[0] == 0xff
+}
+
+// settler posts what evidence has settled, and withdraws. One goroutine has it.
+type settler struct {
+	*shared
+	queue  *queue
+	wake   chan<- struct{}
+	page   ledgerPage
+	counts tally
+	last   uint32
+}
+
+// run settles every minute until stop is closed.
+func (s *settler) run(now func() time.Time, stop <-chan struct{}) {
+	if s.evidence == nil {
+		return
+	}
+	every := time.NewTicker(settleEvery * time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			s.settle(now().UnixNano(), false)
+		case <-stop:
+			return
+		}
+	}
+}
+
+const settleEvery = 60 // seconds
+
+func newSettler(s *shared, wake chan<- struct{}) *settler {
+	return &settler{shared: s, queue: newQueue(queueSize), wake: wake}
+}
+
+// settle decides what is old enough at a time; end: all.
+func (s *settler) settle(at int64, end bool) {
+	if s.evidence == nil {
+		return
+	}
+	now := uint32(at / int64(time.Second))
+	s.last = now
+	interval := time.Duration(s.interval.Load())
+	s.evidence.Settle(now, end, func(t evidence.Told) {
+		f := finding{binding: ipset.Binding{ID: t.Binding, Gen: t.Gen}, port: t.Port, proto: t.Proto, role: profiler.Listening, evidence: t.Evidence, met: t.Counterparts}
+		f.key = pairKey(t.Binding, t.Gen, t.Proto, t.Port, profiler.Listening)
+		f.hash = pairHash(f.key)
+		o := f.observation([16]byte{}, at)
+		o.First = int64(t.First) * int64(time.Second)
+		if t.Withdraw {
+			s.pairs.drop(&f)
+			o.Withdraw = true
+			s.queue.push(&pending{o, slot{}})
+			return
+		}
+		c, result := s.pairs.claim(&f, now, interval)
+		if result != claimed {
+			return
+		}
+		// A side that was left undetermined is what shows the port now.
+		s.counts.sides[fateUndetermined]--
+		s.counts.sides[fateObserved]++
+		if !s.queue.push(&pending{o, c}) {
+			s.counts.lost[lossQueueFull]++
+			s.pairs.forget(c)
+		}
+	})
+	if s.queue.publish() {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	s.page.publish(&s.counts)
+}
