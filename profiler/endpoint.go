@@ -102,6 +102,10 @@ func (e *Endpoint) Finish() {
 	SortPorts(e.Contacted)
 	SortPorts(e.Withdrawn)
 	e.Fingerprint.Host.OSType = e.OSType
+	e.Fingerprint.Host.MACVendor = nil
+	if e.MACVendor != "" {
+		e.Fingerprint.Host.MACVendor = []string{e.MACVendor}
+	}
 	e.Fingerprint.Host.Ports = fingerprintPorts(e.Listening)
 }
 

@@ -52,6 +52,7 @@ func NewPort(proto uint8, port uint16, s *PortState) Port {
 	p := Port{
 		Proto:        ProtoName(proto),
 		Port:         port,
+		Service:      ServiceName(proto, port),
 		Evidence:     s.Evidence.String(),
 		Counterparts: s.Counterparts,
 		Flows:        s.Flows,

@@ -64,7 +64,7 @@ func TestEndpointJSON(t *testing.T) {
 		`"hostname":"printer-3","static_ip":true,"device":{"category":"Printer"},"conflict":false,` +
 		`"fingerprint":{"host":{"ports":["515","9100"]}},` +
 		`"listening":[{"proto":"tcp","port":515},` +
-		`{"proto":"tcp","port":9100,"evidence":"fan-in","exporter":"192.0.2.1","first_seen":"2026-11-23T07:00:00Z","last_seen":"2026-11-23T07:00:00Z"},` +
+		`{"proto":"tcp","port":9100,"service":"pdl-datastream","evidence":"fan-in","exporter":"192.0.2.1","first_seen":"2026-11-23T07:00:00Z","last_seen":"2026-11-23T07:00:00Z"},` +
 		`{"proto":"udp","port":515},{"proto":"47","port":0}],"contacted":[],"added_at":"2026-11-23T07:00:00Z"}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -24,6 +24,7 @@ import (
 //	n ENDPOINT:8 BINDING:4                     → ADDRESS, the addresses of an endpoint
 //	p ENDPOINT:8 ROLE:1 PROTO:1 PORT:2         port: first, last, posted, evidence, exporter,
 //	                                           counterparts, flows, withdrawn
+//	d ENDPOINT:8                               device: what the rules were last accepted to say
 //	c ENDPOINT:8                               how many ports, when one last changed
 //
 // ENDPOINT is an internal number, counted up from 1 and never used again, so
@@ -46,6 +47,7 @@ const (
 	keyOwned    = 'n'
 	keyPort     = 'p'
 	keyPorts    = 'c'
+	keyDevice   = 'd'
 )
 
 var (
@@ -80,6 +82,10 @@ func appendOwnedPrefix(k []byte, endpoint uint64) []byte {
 
 func appendPortsKey(k []byte, endpoint uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(k, keyPorts), endpoint)
+}
+
+func appendDeviceKey(k []byte, endpoint uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(k, keyDevice), endpoint)
 }
 
 func appendPortPrefix(k []byte, endpoint uint64) []byte {

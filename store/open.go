@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/portolan/portolan/profiler"
+	"github.com/portolan/portolan/profiler/rules"
 )
 
 // schema is the version of the layout in keys.go and values.go.
@@ -50,6 +51,12 @@ type Options struct {
 	// MinFree is the free space in bytes below which Open refuses, because
 	// Pebble would try to write for ever; 0 is 64 MiB, negative is no check.
 	MinFree int64
+	// Rules are what endpoints are matched against, Vendors who made their
+	// network cards. Without rules nothing is matched; SetRules changes both.
+	Rules   *rules.Set
+	Vendors *rules.Vendors
+	// ProfileOnCall leaves matching to whoever calls Profile.
+	ProfileOnCall bool
 	// RebuildAt is the number of changes of the endpoint-IP set from which a new
 	// file is built in the background; 0 is a default.
 	RebuildAt int
@@ -67,6 +74,9 @@ func (o *Options) defaults() error {
 	}
 	if o.MinFree == 0 {
 		o.MinFree = 64 << 20
+	}
+	if o.Vendors == nil {
+		o.Vendors = &rules.Vendors{}
 	}
 	if o.RebuildAt == 0 {
 		o.RebuildAt = defaultRebuildAt
@@ -90,6 +100,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("cannot open the store %s: %w", dir, err)
 	}
 	s := &Store{dir: abs, o: o, breaker: newBreaker(o.Logger)}
+	s.profile.know.Store(&knowledge{o.Rules, o.Vendors})
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("cannot open the store %s: %w", dir, err)
 	}
@@ -147,6 +158,7 @@ func (s *Store) open() (err error) {
 	if err := s.openSet(); err != nil {
 		return err
 	}
+	s.openProfile()
 	s.breaker.armed.Store(true)
 	return s.failure()
 }

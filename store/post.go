@@ -112,6 +112,9 @@ func (s *Store) apply(ctx context.Context, b *profiler.Batch) error {
 	}
 	s.counters = next
 	s.publish()
+	for id := range p.counts {
+		s.profile.note(id)
+	}
 	s.logPost(ctx, b)
 	return nil
 }

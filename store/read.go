@@ -24,8 +24,10 @@ var ErrNotFound = errors.New("there is no such endpoint")
 // reader sees one moment of the store. What it returns is valid until its next
 // call, as it is Pebble's memory.
 type reader struct {
-	it  *pebble.Iterator
-	bad error
+	it   *pebble.Iterator
+	bad  error
+	know *knowledge
+	now  int64 // Unix ns: what has held until then counts
 }
 
 func (s *Store) reader() (*reader, error) {
@@ -33,7 +35,7 @@ func (s *Store) reader() (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reader{it: it}, nil
+	return &reader{it: it, know: s.profile.know.Load(), now: s.o.Now().UnixNano()}, nil
 }
 
 // view runs fn on the store as it is now.
@@ -60,7 +62,7 @@ func (r *reader) fork() (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reader{it: it}, nil
+	return &reader{it: it, know: r.know, now: r.now}, nil
 }
 
 func (r *reader) err() error { return errors.Join(r.bad, r.it.Error()) }
@@ -164,12 +166,16 @@ func (r *reader) endpoint(id uint64) (profiler.Endpoint, error) {
 	return r.complete(&rec)
 }
 
-// complete adds addresses and ports to a record.
+// complete adds addresses, ports and the device to a record.
 func (r *reader) complete(rec *endpoint) (profiler.Endpoint, error) {
 	e := profiler.Endpoint{MAC: rec.mac, Hostname: rec.hostname, StaticIP: rec.static, OSType: rec.osType, Tags: rec.tags}
-	if rec.category != "" || rec.family != "" || rec.name != "" {
-		e.Device = &profiler.Device{Category: rec.category, Family: rec.family, Name: rec.name}
+	e.MACVendor = r.know.vendors.Lookup(rec.mac)
+	accepted, _, err := r.accepted(rec.id)
+	if err != nil {
+		return e, err
 	}
+	device := r.know.view(&accepted, rec, r.now)
+	e.Device, e.Other, e.Conflict = device.Device, device.Other, device.Conflict
 	for _, v := range r.prefix(appendOwnedPrefix(nil, rec.id)) {
 		d := decoder{b: v}
 		d.version(valueV1)

@@ -63,7 +63,8 @@ type Store struct {
 	post     poster
 	set      set
 
-	counts atomic.Pointer[Counts]
+	counts  atomic.Pointer[Counts]
+	profile profile
 }
 
 // owner is what a post is checked against. 16 bytes a binding.
@@ -167,8 +168,10 @@ func (s *Store) commit(b *pebble.Batch) error {
 // the end of the process. Closing twice is harmless.
 func (s *Store) Close() error {
 	if err := s.failure(); err != nil {
+		s.profile.end() // and not waited for: it may be reading
 		return errors.Join(err, s.set.live.Close())
 	}
+	s.stopProfile()
 	s.stopSet()
 	s.mu.Lock() // before life, as in write
 	defer s.mu.Unlock()

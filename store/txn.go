@@ -240,6 +240,7 @@ func (t *txn) fill(b *pebble.Batch) error {
 		}
 		del(appendEndpointKey(k[:0], id))
 		del(appendPortsKey(k[:0], id))
+		del(appendDeviceKey(k[:0], id))
 		ports := appendPortPrefix(nil, id)
 		errs = appendErr(errs, b.DeleteRange(ports, after(ports), nil))
 	}
@@ -292,6 +293,9 @@ func (t *txn) adopt() {
 	slices.Sort(t.freed)
 	s.free = append(s.free[:len(s.free)-t.taken], t.freed...)
 	s.publish()
+	for id := range t.dirty {
+		s.profile.note(id) // one that is gone is found to be
+	}
 	if len(t.changes) > 0 {
 		s.changeSet(t.changes)
 	}
