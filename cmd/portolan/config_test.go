@@ -107,7 +107,7 @@ func TestPrecedence(t *testing.T) {
 		"interval":  {"4h", "--interval"},
 		"data":      {"/environment", "PORTOLAN_DATA"},
 		"http":      {"none", file + ":4:7"},
-		"ports":     {"all", "default"},
+		"ports":     {"inferred", "default"},
 		"log_level": {"info", "default"},
 	} {
 		if g := got[key]; g.Value != want[0] || g.From != want[1] {

@@ -93,9 +93,18 @@ func checkPorts(t *testing.T, p *running) {
 		return containsAll(portNames(server.Listening), want)
 	})
 	for _, port := range server.Listening {
-		if port.Evidence != "seen" || port.Exporter.String() != "192.0.2.1" || port.FirstSeen.IsZero() || port.LastSeen.IsZero() {
+		if port.Evidence == "seen" || port.Evidence == "class" || port.Exporter.String() != "192.0.2.1" || port.FirstSeen.IsZero() || port.LastSeen.IsZero() {
 			t.Errorf("port %+v", port)
 		}
+	}
+	// No port is open that is only a client's: on neither side.
+	if got := portNames(server.Listening); len(got) != len(want) {
+		t.Errorf("the server listens on %v, want %v", got, want)
+	}
+	var client profiler.Endpoint
+	p.get(t, "/api/v1/endpoints/02:00:00:00:00:01", &client)
+	if len(client.Listening) != 0 {
+		t.Errorf("the client listens on %v", portNames(client.Listening))
 	}
 	shown := p.mustRun(t, "endpoints", "show", "02:00:00:00:00:02", "--data", p.data, "--output", "json")
 	var same profiler.Endpoint

@@ -141,7 +141,7 @@ func TestBadDatagrams(t *testing.T) {
 	}
 	defer c.Close()
 	good := flow.AppendV5(nil, flow.V5Header{ExportTime: time.Now().UnixNano()}, []flow.Record{{
-		Src: netip.MustParseAddr("10.9.0.2").As16(), SrcPort: 9100, Proto: 6,
+		Src: netip.MustParseAddr("10.9.0.2").As16(), SrcPort: 443, DstPort: 51000, Proto: 6, TCPFlags: 0x1b, Packets: 5,
 	}})
 	count := func(n byte, hi byte) []byte { b := bytes.Clone(good); b[2], b[3] = hi, n; return b }
 	for _, b := range [][]byte{
@@ -176,7 +176,7 @@ func TestBadDatagrams(t *testing.T) {
 	if err := json.Unmarshal(p.read(t, "/api/v1/endpoints/02:00:00:00:00:01"), &e); err != nil {
 		t.Fatal(err)
 	}
-	if names := portNames(e.Listening); len(names) != 1 || names[0] != "tcp/9100" {
+	if names := portNames(e.Listening); len(names) != 1 || names[0] != "tcp/443" {
 		t.Errorf("%v", names)
 	}
 	for _, path := range []string{"/-/healthy", "/-/ready", "/"} {
