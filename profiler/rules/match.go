@@ -3,30 +3,46 @@
 package rules
 
 import (
+	"strings"
+
 	"github.com/portolan/portolan/profiler"
 )
 
 // inlinePorts is how many different ports a set may name until Match allocates.
 const inlinePorts = 1024
 
+// room is space for the evidence of ports on the caller's stack.
+type room [2][inlinePorts]profiler.Evidence
+
 // sight is an endpoint as the conditions of a set see it: of each port that
-// some rule names, the evidence in each role, and the three texts.
+// some rule names, the evidence in each role. What else there is to see stands
+// apart in traits: a regular expression lets the texts escape, and what is in
+// one struct with them would escape as well.
 type sight struct {
-	listening, contacted       []profiler.Evidence
-	vendor, hostname, os       string
-	mac                        profiler.MAC
-	listeningHere, contactHere [inlinePorts]profiler.Evidence
+	listening, contacted []profiler.Evidence
 }
 
-func (v *sight) look(s *Set, e *profiler.Endpoint) {
-	v.listening, v.contacted = v.listeningHere[:], v.contactHere[:]
+// traits are what an endpoint shows beside its ports.
+type traits struct {
+	vendor, os      string
+	hostname, label string // label is the first of the host name
+	mac             profiler.MAC
+}
+
+func traitsOf(e *profiler.Endpoint) traits {
+	label, _, _ := strings.Cut(e.Hostname, ".")
+	return traits{vendor: e.MACVendor, os: e.OSType, hostname: e.Hostname, label: label, mac: e.MAC}
+}
+
+// look makes the sight of an endpoint, in zeroed room if that is enough.
+func (s *Set) look(e *profiler.Endpoint, in *room) sight {
+	v := sight{in[0][:], in[1][:]}
 	if len(s.at) > inlinePorts {
-		v.listening = make([]profiler.Evidence, len(s.at))
-		v.contacted = make([]profiler.Evidence, len(s.at))
+		v = sight{make([]profiler.Evidence, len(s.at)), make([]profiler.Evidence, len(s.at))}
 	}
 	s.fill(v.listening, e.Listening)
 	s.fill(v.contacted, e.Contacted)
-	v.vendor, v.hostname, v.os, v.mac = e.MACVendor, e.Hostname, e.OSType, e.MAC
+	return v
 }
 
 // fill notes the evidence of the ports. Where a port stands twice the stronger
@@ -49,11 +65,11 @@ func (s *Set) fill(evidence []profiler.Evidence, ports []profiler.Port) {
 
 // holds reports whether every part of the condition holds. least is the weakest
 // evidence that counts.
-func (c *condition) holds(v *sight, least profiler.Evidence) bool {
+func (c *condition) holds(v *sight, t *traits, least profiler.Evidence) bool {
 	return c.listening.holds(v.listening, least) &&
 		c.contacted.holds(v.contacted, least) &&
-		c.mac.holds(v.mac) &&
-		fits(c.os, v.os) && fitsHost(c.hostname, v.hostname) && fits(c.vendor, v.vendor)
+		c.mac.holds(t.mac) &&
+		fits(c.vendor, t.vendor) && fits(c.os, t.os) && fitsHost(c.hostname, t) // the cheapest first
 }
 
 func (c *portCondition) holds(evidence []profiler.Evidence, least profiler.Evidence) bool {
@@ -90,9 +106,9 @@ func fits(patterns []pattern, s string) bool {
 	return len(patterns) == 0
 }
 
-func fitsHost(patterns []pattern, s string) bool {
+func fitsHost(patterns []pattern, t *traits) bool {
 	for i := range patterns {
-		if patterns[i].matchHost(s) {
+		if patterns[i].matchHost(t.hostname, t.label) {
 			return true
 		}
 	}
@@ -100,13 +116,13 @@ func fitsHost(patterns []pattern, s string) bool {
 }
 
 // score is what the rule is worth for an endpoint, 0 where it does not match.
-func (r *Rule) score(v *sight) int {
-	if !r.when.holds(v, r.evidence) {
+func (r *Rule) score(v *sight, t *traits) int {
+	if !r.when.holds(v, t, r.evidence) {
 		return 0
 	}
 	n := r.Device.Score
 	for i := range r.more {
-		if r.more[i].holds(v, r.evidence) {
+		if r.more[i].holds(v, t, r.evidence) {
 			n += r.more[i].points
 		}
 	}
@@ -158,14 +174,14 @@ func (h hit) id() string {
 // Hostname, OSType, Listening and Contacted (protocol, port, evidence), the
 // ports in any order, and nothing else of the endpoint. It changes nothing.
 func (s *Set) Match(e *profiler.Endpoint) Result {
-	var v sight
-	v.look(s, e)
+	var in room
+	v, t := s.look(e, &in), traitsOf(e)
 	var best, other, rival hit
 	for _, r := range s.rules {
 		if rival.under(r.Device.Rel) && other.under(r.Device.Rel) {
 			break // the rules stand in the order of their reliability
 		}
-		if n := r.score(&v); n > 0 {
+		if n := r.score(&v, &t); n > 0 {
 			place(hit{r, n}, &best, &other, &rival)
 		}
 	}

@@ -16,6 +16,8 @@ type pattern struct {
 	text string
 	glob string // in lower case
 	re   *regexp.Regexp
+	// label: of a host name it is about the first label.
+	label bool
 }
 
 // maxPattern bounds a pattern in bytes.
@@ -36,7 +38,7 @@ func parsePattern(s string) (pattern, error) {
 		}
 		return pattern{text: s, re: re}, nil
 	}
-	return pattern{text: s, glob: lowerASCII(s)}, nil
+	return pattern{text: s, glob: lowerASCII(s), label: !strings.Contains(s, ".")}, nil
 }
 
 // match reports whether the whole of s fits. An empty s, a thing that is not
@@ -51,11 +53,12 @@ func (p *pattern) match(s string) bool {
 	return globMatch(p.glob, s)
 }
 
-// matchHost is match for a host name: a pattern without a dot is about the
-// first label, so that "printer-?" fits printer-3.example.org.
-func (p *pattern) matchHost(s string) bool {
-	if p.re == nil && !strings.Contains(p.glob, ".") {
-		s, _, _ = strings.Cut(s, ".")
+// matchHost is match for a host name, of which label is the first label: a
+// pattern without a dot is about that, so that "printer-?" fits
+// printer-3.example.org.
+func (p *pattern) matchHost(s, label string) bool {
+	if p.label {
+		s = label
 	}
 	return p.match(s)
 }

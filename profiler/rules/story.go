@@ -22,10 +22,10 @@ func (s *Set) Story(log *slog.Logger, e *profiler.Endpoint) {
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	var v sight
-	v.look(s, e)
+	var in room
+	v, t := s.look(e, &in), traitsOf(e)
 	for _, r := range s.rules {
-		if n := r.score(&v); n > 0 {
+		if n := r.score(&v, &t); n > 0 {
 			log.Debug("match "+Triple(r.Device), "endpoint", e.ID, "rule", r.ID, "rel", r.Device.Rel, "score", n)
 		}
 	}

@@ -106,9 +106,9 @@ func (s *Set) Test() []TestResult {
 }
 
 func (s *Set) try(r *Rule, t *trial) TestResult {
-	var v sight
-	v.look(s, &t.endpoint)
-	score, best := r.score(&v), s.Match(&t.endpoint)
+	var in room
+	v, shown := s.look(&t.endpoint, &in), traitsOf(&t.endpoint)
+	score, best := r.score(&v, &shown), s.Match(&t.endpoint)
 	res := TestResult{Rule: r.ID, Origin: t.origin, Expect: t.expect}
 	switch {
 	case t.expect == expectMiss && score > 0:

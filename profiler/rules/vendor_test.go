@@ -78,11 +78,11 @@ func TestVendorFileOfTheRegistry(t *testing.T) {
 
 func TestVendorFileErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                   "names of the columns",
-		"mac,maker\n":                        "prefix and vendor are needed",
+		"":                                    "names of the columns",
+		"mac,maker\n":                         "prefix and vendor are needed",
 		"prefix,vendor\n00:11:22,A\n0011,B\n": "line 3",
-		"prefix,vendor\nzz:11:22,A\n":        "no prefix of a MAC",
-		"prefix,vendor\n00:11:22\n":          "wrong number of fields",
+		"prefix,vendor\nzz:11:22,A\n":         "no prefix of a MAC",
+		"prefix,vendor\n00:11:22\n":           "wrong number of fields",
 	} {
 		if _, err := readVendors(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
