@@ -31,8 +31,17 @@ func (d *decoder) errorf(n ast.Node, format string, args ...any) {
 	}
 }
 
-// at names a place in the file.
+// at names a place in the file. The token of a mapping in block style is its
+// first colon; a reader looks for the key before it.
 func (d *decoder) at(n ast.Node) string {
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		if !m.IsFlowStyle && len(m.Values) > 0 {
+			n = m.Values[0].Key
+		}
+	case *ast.MappingValueNode:
+		n = m.Key
+	}
 	if t := n.GetToken(); t != nil && t.Position != nil {
 		return fmt.Sprintf("%s:%d:%d", d.file, t.Position.Line, t.Position.Column)
 	}
@@ -48,6 +57,10 @@ func (d *decoder) parse(data []byte) (body ast.Node) {
 			d.errs = append(d.errs, fmt.Errorf("%s: this is no YAML: %v", d.file, p))
 		}
 	}()
+	if line := tooDeep(data); line > 0 {
+		d.errs = append(d.errs, fmt.Errorf("%s:%d: a line of more than %d bytes, or brackets deeper than %d", d.file, line, maxLine, maxDepth))
+		return nil
+	}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		var broken yaml.Error
@@ -68,6 +81,34 @@ func (d *decoder) parse(data []byte) (body ast.Node) {
 		return nil
 	}
 	return tree.Docs[0].Body
+}
+
+// Bounds on the shape of a file. The time that the parser takes grows with the
+// square of the depth, and it descends by recursion.
+const (
+	maxLine  = 4096
+	maxDepth = 500
+)
+
+// tooDeep finds the line that goes over a bound, 0 if none does. It counts
+// brackets wherever they stand, in texts too, and so is only a bound.
+func tooDeep(data []byte) int {
+	line, column, depth := 1, 0, 0
+	for _, c := range data {
+		column++
+		switch c {
+		case '\n':
+			line, column = line+1, 0
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		}
+		if column > maxLine || depth > maxDepth {
+			return line
+		}
+	}
+	return 0
 }
 
 // fields are the keys that a mapping may have, with what reads each.

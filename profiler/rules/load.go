@@ -62,13 +62,8 @@ func ruleFiles(dir string) ([]string, error) {
 // LoadFiles is Load for files and folders that are named one by one.
 func LoadFiles(paths ...string) (*Set, error) {
 	l := loading{index: map[string]int{}}
-	builtIn, err := dictionary.ReadDir("fingerprints")
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the built-in rules: %w", err)
-	}
-	for _, e := range builtIn {
-		data, err := dictionary.ReadFile("fingerprints/" + e.Name())
-		l.add(e.Name(), data, err, true)
+	for _, f := range builtInFiles() {
+		l.add(f, true)
 	}
 	for _, path := range paths {
 		files := []string{path}
@@ -78,8 +73,7 @@ func LoadFiles(paths ...string) (*Set, error) {
 			}
 		}
 		for _, file := range files {
-			data, err := readFile(file)
-			l.add(file, data, err, false)
+			l.add(decodeFile(file), false)
 		}
 	}
 	if len(l.errs) > 0 {
@@ -88,19 +82,49 @@ func LoadFiles(paths ...string) (*Set, error) {
 	return l.set(len(paths) > 0), nil
 }
 
-// readFile reads a little more than is allowed at most, which decodeRules then
-// refuses.
-func readFile(path string) ([]byte, error) {
+// decoded is what one file came to. Its rules are shared by all sets of which
+// the file is a part, so they are only read.
+type decoded struct {
+	rules []fileRule
+	hash  [sha256.Size]byte
+	err   error
+}
+
+func decode(file string, data []byte) decoded {
+	list, err := decodeRules(file, data)
+	return decoded{list, sha256.Sum256(data), err}
+}
+
+// builtInFiles decodes the built-in files, once: that takes some milliseconds.
+var builtInFiles = sync.OnceValue(func() []decoded {
+	entries, err := dictionary.ReadDir("fingerprints")
+	if err != nil {
+		return []decoded{{err: fmt.Errorf("cannot read the built-in rules: %w", err)}}
+	}
+	var files []decoded
+	for _, e := range entries {
+		data, err := dictionary.ReadFile("fingerprints/" + e.Name())
+		if err != nil {
+			return []decoded{{err: fmt.Errorf("cannot read the built-in rules: %w", err)}}
+		}
+		files = append(files, decode(e.Name(), data))
+	}
+	return files
+})
+
+// decodeFile reads a little more of a file than is allowed at most, which
+// decodeRules then refuses.
+func decodeFile(path string) decoded {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the rules: %w", err)
+		return decoded{err: fmt.Errorf("cannot read the rules: %w", err)}
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the rules: %w", err)
+		return decoded{err: fmt.Errorf("cannot read the rules: %w", err)}
 	}
-	return data, nil
+	return decode(path, data)
 }
 
 // loading collects the rules of several files.
@@ -111,19 +135,14 @@ type loading struct {
 	errs  []error
 }
 
-func (l *loading) add(file string, data []byte, err error, builtIn bool) {
-	var list []fileRule
-	if err == nil {
-		list, err = decodeRules(file, data)
-	}
-	if err != nil {
-		l.errs = append(l.errs, err)
+func (l *loading) add(f decoded, builtIn bool) {
+	if f.err != nil {
+		l.errs = append(l.errs, f.err)
 		return
 	}
-	sum := sha256.Sum256(data)
-	l.hash = append(l.hash, sum[:]...)
-	for _, r := range list {
-		r.BuiltIn = builtIn
+	l.hash = append(l.hash, f.hash[:]...)
+	for _, r := range f.rules {
+		r.builtIn = builtIn
 		i, ok := l.index[r.ID]
 		switch {
 		case !ok && r.off:
@@ -131,7 +150,7 @@ func (l *loading) add(file string, data []byte, err error, builtIn bool) {
 		case !ok:
 			l.index[r.ID] = len(l.rules)
 			l.rules = append(l.rules, r)
-		case l.rules[i].BuiltIn && !builtIn:
+		case l.rules[i].builtIn && !builtIn:
 			l.rules[i] = r
 		default:
 			l.errs = append(l.errs, fmt.Errorf("%s: the id %s stands already at %s", r.Origin, r.ID, l.rules[i].Origin))
@@ -143,7 +162,9 @@ func (l *loading) set(extended bool) *Set {
 	var list []*Rule
 	for _, r := range l.rules {
 		if !r.off {
-			list = append(list, r.Rule)
+			rule := *r.Rule
+			rule.BuiltIn = r.builtIn
+			list = append(list, &rule)
 		}
 	}
 	sum := sha256.Sum256(l.hash)

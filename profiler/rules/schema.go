@@ -22,7 +22,8 @@ const (
 // fileRule is a rule as a file states it, or only that a rule is switched off.
 type fileRule struct {
 	*Rule
-	off bool
+	off     bool
+	builtIn bool
 }
 
 // decodeRules reads one file. The error joins all that is wrong, each with
@@ -162,6 +163,7 @@ func (d *decoder) condition(n ast.Node, c *condition, points *int) {
 }
 
 func (d *decoder) ports(n ast.Node, c *portCondition) {
+	before := len(d.errs)
 	has := d.mapping(n, fields{
 		"all":  d.portList(&c.all, false),
 		"any":  d.portList(&c.any, true),
@@ -169,7 +171,7 @@ func (d *decoder) ports(n ast.Node, c *portCondition) {
 		"min":  d.number(&c.min, 1, maxPorts),
 	})
 	switch {
-	case !c.stated() && len(has) > 0 && len(d.errs) == 0:
+	case !c.stated() && len(d.errs) == before:
 		d.errorf(n, "the condition names no port")
 	case has["min"] && c.min > len(c.any):
 		d.errorf(n, "min is %d, but any has %d ports", c.min, len(c.any))
