@@ -5,8 +5,10 @@
 // Package bench owns the load that Portolan is tested and measured with: a
 // Workload that says which flows there are, two Generators that send it as
 // NetFlow v5 (Live in the kernel, UDP through a socket), a Rig to send it
-// across, and a Quota that holds a receiver's CPU down. Tests and
-// cmd/portolan-bench use it; the product never does.
+// across, and a Quota that holds a receiver's CPU down. It also makes a Day: the
+// NetFlow of a whole network with the truth of what listens in it, and the Score
+// of whoever tries to tell. Tests and cmd/portolan-bench use it; the product
+// never does.
 //
 // Nothing here is global: each value keeps its own sockets, programs, namespaces
 // and control groups, and its Close removes them. Every run of a generator is

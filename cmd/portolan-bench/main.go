@@ -57,13 +57,13 @@ func command() *cobra.Command {
 		Short: "Send NetFlow to test and measure collectors with",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("which? send, live or version; --help tells more")}
+			return usageError{errors.New("which? send, live, day, score or version; --help tells more")}
 		},
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.AddCommand(sendCommand(), liveCommand(), versionCommand())
+	cmd.AddCommand(sendCommand(), liveCommand(), dayCommand(), scoreCommand(), versionCommand())
 	return cmd
 }
 

@@ -39,8 +39,8 @@ var mayImport = map[string][]string{
 	"store":              {"profiler", "profiler/rules", "store/ipset"},
 	"profiler/api":       {"ingest", "profiler", "profiler/rules", "store"},
 	"profiler/web":       {"ingest", "profiler", "profiler/api", "store"},
-	"bench":              {"ingest/flow", "netns"},
-	"cmd/portolan-bench": {"bench", "ingest/flow", "netns"},
+	"bench":              {"ingest/flow", "netns", "profiler"},
+	"cmd/portolan-bench": {"bench", "ingest/flow", "netns", "profiler"},
 	"cmd/portolan":       {"bpf", "ingest", "ingest/capture", "ingest/flow", "ingest/udp", "ingest/xsk", "netns", "profiler", "profiler/api", "profiler/rules", "profiler/web", "store", "store/ipset"},
 }
 
