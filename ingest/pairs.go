@@ -4,8 +4,12 @@ package ingest
 
 import (
 	"math/bits"
+	"runtime"
 	"sync/atomic"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portolan/portolan/profiler"
 )
@@ -43,6 +47,9 @@ import (
 //
 // A full bucket evicts the pair that was posted the longest ago, and never one
 // in flight.
+//
+// The words live outside the heap and go when nothing refers to the table any more;
+// so whoever uses them last keeps it alive until then.
 type pairTable struct {
 	words []uint64 // buckets of 4 × {key, state}
 	mask  uint64   // number of buckets - 1
@@ -86,7 +93,18 @@ const (
 // newPairTable makes a table for at least n pairs, 16 bytes each.
 func newPairTable(n int) *pairTable {
 	buckets := uint64(1) << bits.Len(uint(max(n, minPairs)-1)/slotsPerBucket)
-	return &pairTable{words: make([]uint64, buckets*bucketWords), mask: buckets - 1}
+	t := &pairTable{mask: buckets - 1}
+	// On the heap the table would count as in use from the beginning, and the
+	// collector lets as much garbage gather as there is in use: 64 MiB of it,
+	// where somebody sends what makes garbage.
+	memory, err := unix.Mmap(-1, 0, int(buckets)*bucketWords*8, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil { // too little address space is left: what is dearer may fit yet
+		t.words = make([]uint64, buckets*bucketWords)
+		return t
+	}
+	t.words = unsafe.Slice((*uint64)(unsafe.Pointer(&memory[0])), buckets*bucketWords)
+	runtime.AddCleanup(t, func(m []byte) { _ = unix.Munmap(m) }, memory)
+	return t
 }
 
 // pairKey packs a pair into one word, exactly: 32 bits of binding, 16 of port,
@@ -123,7 +141,9 @@ func (t *pairTable) bucket(hash uint64) (first uint64, b *[bucketWords]uint64) {
 // pairs before they claim the first. The result only keeps the load alive.
 func (t *pairTable) touch(hash uint64) uint64 {
 	_, b := t.bucket(hash)
-	return atomic.LoadUint64(&b[0])
+	word := atomic.LoadUint64(&b[0])
+	runtime.KeepAlive(t)
+	return word
 }
 
 // claim asks for a pair at time now (Unix seconds). It answers alreadyPosted
@@ -149,7 +169,9 @@ func (t *pairTable) claim(f *finding, now uint32, interval time.Duration) (slot,
 			s = atomic.LoadUint64(&b[i+1])
 		}
 	}
-	return t.insert(first, b, f.key, next)
+	c, result := t.insert(first, b, f.key, next)
+	runtime.KeepAlive(t)
+	return c, result
 }
 
 // claimable tells whether a pair in state s may be posted again.
@@ -214,11 +236,13 @@ func victimOf(b *[bucketWords]uint64) (victim int, found bool) {
 func (t *pairTable) posted(c slot, at uint32) {
 	next := c.state&^(3<<stateShift|secondsMask) | statePosted<<stateShift | uint64(at)
 	atomic.CompareAndSwapUint64(&t.words[2*uint64(c.index)+1], c.state, next)
+	runtime.KeepAlive(t)
 }
 
 // forget gives a claim up: the pair is absent again.
 func (t *pairTable) forget(c slot) {
 	atomic.CompareAndSwapUint64(&t.words[2*uint64(c.index)+1], c.state, 0)
+	runtime.KeepAlive(t)
 }
 
 // drop forgets a posted pair, whoever posted it.
