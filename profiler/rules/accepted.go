@@ -27,6 +27,8 @@ import (
 //     [Hold]. Until then it is shown as the other device.
 //   - When it replaces a strong device and is strong itself, that is a conflict
 //     for [Remember]: the same MAC has become something else.
+//     Computers, servers, hypervisors and storage are no contradiction to one
+//     another, only a change.
 //   - A strong match of another category beside an accepted strong one, which
 //     the endpoint shows at the same time, is a conflict after [Hold], and for as
 //     long as it does.
@@ -110,7 +112,7 @@ func (a *Accepted) accept(r Result) {
 func (a *Accepted) contest(before string, now int64) {
 	rival := a.rival()
 	switch {
-	case !Strong(a.Device) || !Strong(rival):
+	case !Strong(a.Device) || !Strong(rival) || kin(a.Device.Category, rival.Category):
 		a.Contested = 0
 	case a.Contested == 0 || before != rival.Category:
 		a.Contested = now
@@ -121,7 +123,7 @@ func (a *Accepted) contest(before string, now int64) {
 func (a Accepted) settled(now int64) Accepted {
 	if held(a.Pending, now, Hold) {
 		at := a.Pending + int64(Hold)
-		if Strong(a.Device) && Strong(a.Last.Device) {
+		if Strong(a.Device) && Strong(a.Last.Device) && !kin(a.Device.Category, a.Last.Device.Category) {
 			a.Former, a.Replaced = a.Device, at
 		}
 		a.accept(a.Last)
@@ -171,7 +173,8 @@ func (a Accepted) View(now int64, override profiler.Device, known bool) View {
 func (a Accepted) overridden(override profiler.Device, known bool) View {
 	v := View{Device: &profiler.Device{Category: override.Category, Family: override.Family, Name: override.Name}}
 	v.Other = shown(a.Device)
-	v.Conflict = known && override.Category != "" && Strong(a.Device) && !strings.EqualFold(override.Category, a.Device.Category)
+	v.Conflict = known && override.Category != "" && Strong(a.Device) &&
+		!strings.EqualFold(override.Category, a.Device.Category) && !kin(override.Category, a.Device.Category)
 	return v
 }
 

@@ -16,6 +16,7 @@ var (
 	printer = profiler.Device{Category: "Printer", Family: "HP", Name: "HP Printer", Rel: 92, Score: 90}
 	laser   = profiler.Device{Category: "Printer", Family: "HP", Name: "HP LaserJet", Rel: 92, Score: 90}
 	windows = profiler.Device{Category: "Computer", Family: "Windows", Name: "Windows Computer", Rel: 64, Score: 80}
+	sql     = profiler.Device{Category: "Server", Family: "Database", Name: "Microsoft SQL Server", Rel: 88, Score: 70}
 	web     = profiler.Device{Category: "Server", Family: "Web", Name: "Web Server", Rel: 30, Score: 60}
 )
 
@@ -105,6 +106,11 @@ func TestAccepted(t *testing.T) {
 			{10 * h, nil, "", "", false},
 			{11 * h, matched(is(web)), "Web Server", "", false},
 			{11*h + min, matched(is(windows)), "Windows Computer", "", false},
+		},
+		"a computer that becomes a server is a change and no conflict": {
+			{0, matched(is(windows)), "Windows Computer", "", false},
+			{9 * h, matched(is(sql)), "Windows Computer", "Microsoft SQL Server", false},
+			{10 * h, nil, "Microsoft SQL Server", "", false},
 		},
 		"nothing matches": {
 			{0, matched(Result{}), "", "", false},

@@ -110,7 +110,7 @@ func TestLoadErrors(t *testing.T) {
 		"syntax":             {"rules: [", "x.yaml:1:8:"},
 		"two documents":      {"rules: []\n---\nrules: []\n", "2 YAML documents"},
 		"no mapping":         {"- a\n", "x.yaml:1:1: lines of the form key: value"},
-		"unknown key":        {head + when + "    colour: red\n", `x.yaml:9:5: unknown key "colour"; there are category, evidence,`},
+		"unknown key":        {head + when + "    colour: red\n", `x.yaml:9:5: unknown key "colour"; there are also, category,`},
 		"unknown top key":    {"rule: []\n", `x.yaml:1:1: unknown key "rule"; there are rules`},
 		"missing":            {"rules:\n  - id: x\n", "the rule has no category"},
 		"range of rel":       {strings.Replace(head, "rel: 50", "rel: 101", 1) + when, `x.yaml:6:10: a whole number from 1 to 100 is expected, not "101"`},

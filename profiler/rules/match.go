@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/portolan/portolan/profiler"
@@ -150,9 +151,6 @@ func (h hit) before(o hit) bool {
 	return h.rule.ID < o.rule.ID
 }
 
-// under reports whether no rule of reliability rel can come before h any more.
-func (h hit) under(rel int) bool { return h.rule != nil && h.rule.Device.Rel > rel }
-
 func (h hit) device() profiler.Device {
 	if h.rule == nil {
 		return profiler.Device{}
@@ -169,6 +167,10 @@ func (h hit) id() string {
 	return h.rule.ID
 }
 
+// maxHits is how many matches are weighed. Rules are tried in the order of
+// their reliability, so what is over would not have been shown.
+const maxHits = 64
+
 // Match finds the best match of an endpoint: the greatest reliability, then
 // score, then number of demands, then the least id. It reads MAC, MACVendor,
 // Hostname, OSType, Listening and Contacted (protocol, port, evidence), the
@@ -176,13 +178,32 @@ func (h hit) id() string {
 func (s *Set) Match(e *profiler.Endpoint) Result {
 	var in room
 	v, t := s.look(e, &in), traitsOf(e)
-	var best, other, rival hit
+	var hits [maxHits]hit
+	n := 0
 	for _, r := range s.rules {
-		if rival.under(r.Device.Rel) && other.under(r.Device.Rel) {
-			break // the rules stand in the order of their reliability
+		if score := r.score(&v, &t); score > 0 && n < maxHits {
+			hits[n] = hit{r, score}
+			n++
 		}
-		if n := r.score(&v, &t); n > 0 {
-			place(hit{r, n}, &best, &other, &rival)
+	}
+	if n == 0 {
+		return Result{}
+	}
+	best := hits[0]
+	for _, h := range hits[1:n] {
+		if h.before(best) {
+			best = h
+		}
+	}
+	var other, rival hit
+	best.rule.explain(&v, &t)
+	for _, h := range hits[:n] {
+		d, b := &h.rule.Device, &best.rule.Device
+		if !same(*d, *b) && h.before(other) {
+			other = h
+		}
+		if !kin(d.Category, b.Category) && h.before(rival) && h.rule.when.holds(&v, &t, h.rule.evidence) {
+			rival = h
 		}
 	}
 	return Result{
@@ -191,26 +212,47 @@ func (s *Set) Match(e *profiler.Endpoint) Result {
 	}
 }
 
-// place keeps the best hit, the best of another device and the best of another
-// category. A best hit that is dethroned comes before all that were seen so
-// far, so it is the next of another device (category) if it is of another one at
-// all; and if it is not, the one that there was still is.
-func place(h hit, best, other, rival *hit) {
-	if h.before(*best) {
-		h, *best = *best, h
-		if h.rule == nil {
-			return
-		}
+// general are the categories of what runs an operating system for any purpose:
+// one machine may be several of them, and change from one to another.
+var general = [...]string{"Computer", "Hypervisor", "Server", "Storage"}
+
+// kin reports whether two categories do not contradict each other.
+func kin(a, b string) bool {
+	return a == b || slices.Contains(general[:], a) && slices.Contains(general[:], b)
+}
+
+// explain takes away what the rule names, demanded or not: a recorder of a
+// maker of cameras matches the rule for its cameras as well, with the same port
+// and the same vendor, and that is no contradiction. What still matches without
+// all that is another device.
+func (r *Rule) explain(v *sight, t *traits) {
+	r.when.explain(v, t)
+	for i := range r.more {
+		r.more[i].explain(v, t)
 	}
-	b, d := &best.rule.Device, &h.rule.Device
-	if d.Category != b.Category {
-		if h.before(*rival) {
-			*rival = h
-		}
+	for _, at := range r.alsoAt {
+		v.listening[at], v.contacted[at] = profiler.NoEvidence, profiler.NoEvidence
 	}
-	if d.Category != b.Category || d.Family != b.Family || d.Name != b.Name {
-		if h.before(*other) {
-			*other = h
+}
+
+func (c *condition) explain(v *sight, t *traits) {
+	c.listening.explain(v.listening)
+	c.contacted.explain(v.contacted)
+	if len(c.vendor) > 0 {
+		t.vendor = ""
+	}
+	if len(c.hostname) > 0 {
+		t.hostname, t.label = "", ""
+	}
+	if len(c.os) > 0 {
+		t.os = ""
+	}
+}
+
+func (c *portCondition) explain(evidence []profiler.Evidence) {
+	for _, list := range [2][]uint16{c.allAt, c.anyAt} {
+		for _, at := range list {
+			evidence[at] = profiler.NoEvidence
 		}
 	}
 }

@@ -165,6 +165,9 @@ func matchPlainly(s *Set, e *profiler.Endpoint) Result {
 		return 1
 	})
 	var r Result
+	if len(hits) > 0 {
+		hits[0].rule.explain(&v, &t)
+	}
 	for i, h := range hits {
 		d := h.device()
 		if i == 0 {
@@ -174,11 +177,31 @@ func matchPlainly(s *Set, e *profiler.Endpoint) Result {
 		if r.OtherRule == "" && !same(d, r.Device) {
 			r.Other, r.OtherRule = d, h.rule.ID
 		}
-		if r.RivalRule == "" && d.Category != r.Device.Category {
+		if r.RivalRule == "" && !kin(d.Category, r.Device.Category) && h.rule.score(&v, &t) > 0 {
 			r.Rival, r.RivalRule = d, h.rule.ID
 		}
 	}
 	return r
+}
+
+// A match that rests on what the best one names contradicts nothing; one that
+// stands on its own does.
+func TestRival(t *testing.T) {
+	s := rulesOf(t, `
+rules:
+  - {id: nvr, category: Recorder, family: F, name: NVR, rel: 90, score: 60, when: {contacted: {all: [tcp/554]}, listening: {any: [tcp/8000, tcp/80]}, vendor: [Hik*]}, also: [udp/53]}
+  - {id: cam, category: Camera, family: F, name: Camera, rel: 80, score: 60, when: {listening: {any: [tcp/8000, tcp/80]}, vendor: [Hik*]}}
+  - {id: dns, category: Server, family: F, name: DNS, rel: 70, score: 60, when: {listening: {all: [udp/53]}}}
+  - {id: pc, category: Computer, family: F, name: PC, rel: 60, score: 60, when: {listening: {any: [tcp/80, tcp/135, tcp/445], min: 2}}}
+`)
+	for _, c := range []struct{ ports, other, rival string }{
+		{"tcp/80", "cam", ""}, {"udp/53 tcp/80", "cam", ""}, {"tcp/80 tcp/135", "cam", ""}, {"tcp/80 tcp/135 tcp/445", "cam", "pc"},
+	} {
+		e := profiler.Endpoint{MACVendor: "Hik", Listening: seen(t, strings.Fields(c.ports)...), Contacted: seen(t, "tcp/554")}
+		if r := s.Match(&e); r.Rule != "nvr" || r.OtherRule != c.other || r.RivalRule != c.rival {
+			t.Errorf("%s: %s, other %s, rival %q", c.ports, r.Rule, r.OtherRule, r.RivalRule)
+		}
+	}
 }
 
 // A set with more ports than fit in place matches all the same.

@@ -35,11 +35,16 @@ type Rule struct {
 	When []string `json:"when"`
 	// More are the conditions that add points where they hold, in words.
 	More []string `json:"more,omitempty"`
+	// Also are ports that such a device may well serve or contact. They add
+	// nothing, but do not speak for another device either.
+	Also []string `json:"also,omitempty"`
 
 	when     condition
 	more     []bonus
 	evidence profiler.Evidence
 	special  int // the number of demands, which breaks ties
+	also     []port
+	alsoAt   []uint16
 	tests    []trial
 }
 
@@ -163,6 +168,9 @@ func (r *Rule) finish() {
 	r.special = r.when.demands()
 	r.Evidence = r.evidence.String()
 	r.When = r.when.words()
+	for _, p := range r.also {
+		r.Also = append(r.Also, p.String())
+	}
 	for i := range r.more {
 		r.More = append(r.More, fmt.Sprintf("+%d %s", r.more[i].points, strings.Join(r.more[i].words(), ", ")))
 	}

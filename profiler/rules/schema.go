@@ -78,6 +78,7 @@ func (d *decoder) rule(n ast.Node) fileRule {
 				r.more = append(r.more, b)
 			})
 		},
+		"also": d.portList(&r.also, true),
 		"tests": func(n ast.Node) {
 			d.list(n, func(n ast.Node) { r.tests = append(r.tests, d.trial(n)) })
 		},

@@ -34,6 +34,7 @@ func newSet(list []*Rule, version string) *Set {
 		for j := range own.more {
 			s.place(&own.more[j].condition)
 		}
+		own.alsoAt = s.places(own.also)
 		s.rules[i] = &own
 		s.known[strings.ToLower(r.Device.Category)] = true
 	}
@@ -77,7 +78,8 @@ type Result struct {
 	Device profiler.Device `json:"device,omitzero"`
 	// Other is the best match of another device: another category, family or name.
 	Other profiler.Device `json:"other,omitzero"`
-	// Rival is the best match of another category than Device.
+	// Rival is the best match of another category than Device that the rule of
+	// Device does not explain, see [Accepted].
 	Rival profiler.Device `json:"rival,omitzero"`
 	// Rule, OtherRule and RivalRule are the ids of the rules that say so.
 	Rule      string `json:"rule,omitempty"`
