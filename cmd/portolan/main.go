@@ -90,7 +90,7 @@ func newCLI() *cobra.Command {
 	}
 	c.AddCommand(
 		newRun(), newDemo(), newReplay(), newDecode(), newEndpoints(),
-		newStatus(), newDoctor(), newCheckConfig(), newVersion(),
+		newStatus(), newDoctor(), newCheckConfig(), newRules(), newVersion(),
 	)
 	return c
 }
