@@ -237,3 +237,29 @@ func FuzzDecodeRules(f *testing.F) {
 		}
 	})
 }
+
+// The example of the manual is a good file, and its tests hold.
+func TestExampleOfTheManual(t *testing.T) {
+	page, err := os.ReadFile("../../docs/fingerprints.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("the page has no example")
+	}
+	s, err := Load(folder(t, map[string]string{"example.yaml": example}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := s.Test()
+	if len(results) != 2 {
+		t.Errorf("%d tests", len(results))
+	}
+	for _, r := range results {
+		if !r.Passed {
+			t.Errorf("%s: %s", r.Origin, r.Got)
+		}
+	}
+}

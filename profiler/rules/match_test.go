@@ -286,3 +286,23 @@ func BenchmarkMatch(b *testing.B) {
 		s.Match(&e)
 	}
 }
+
+func BenchmarkLoad(b *testing.B) {
+	data := map[string][]byte{}
+	entries, err := dictionary.ReadDir("fingerprints")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, e := range entries {
+		if data[e.Name()], err = dictionary.ReadFile("fingerprints/" + e.Name()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		for name, text := range data {
+			if _, err := decodeRules(name, text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
