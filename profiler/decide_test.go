@@ -86,6 +86,19 @@ func TestDecideCounts(t *testing.T) {
 	})
 }
 
+// TestLeast: a minimum leaves out the ports with weaker evidence and with none.
+func TestLeast(t *testing.T) {
+	for _, c := range []struct {
+		least Evidence
+		left  int
+	}{{Seen, 3}, {Service, 2}, {FanIn, 1}, {Exporter, 0}} {
+		e := Endpoint{Listening: []Port{{Port: 1, Evidence: "fan-in"}, {Port: 2, Evidence: "service"}, {Port: 3, Evidence: "seen"}, {Port: 4}}}
+		if any := e.Least(c.least); any != (c.left > 0) || len(e.Listening) != c.left || e.Listening == nil {
+			t.Errorf("%s: %v, %+v", c.least, any, e.Listening)
+		}
+	}
+}
+
 func someObservation(t *rapid.T) Observation {
 	o := Observation{
 		Binding: 7, Port: 443, Proto: 6,

@@ -4,6 +4,7 @@ package profiler
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -63,6 +64,9 @@ func (e Evidence) String() string {
 	return fmt.Sprintf("evidence(%d)", uint8(e))
 }
 
+// EvidenceNames lists the names of all evidence, the weakest first.
+func EvidenceNames() []string { return evidenceNames[Seen:] }
+
 // ParseEvidence is the inverse of String.
 func ParseEvidence(s string) (Evidence, error) {
 	for i, n := range evidenceNames {
@@ -70,7 +74,7 @@ func ParseEvidence(s string) (Evidence, error) {
 			return Evidence(i), nil
 		}
 	}
-	return NoEvidence, fmt.Errorf("unknown evidence %q", s)
+	return NoEvidence, fmt.Errorf("unknown evidence %.40q; it is one of %s", s, strings.Join(EvidenceNames(), ", "))
 }
 
 // Observation is one thing learned about one endpoint: its binding, in the

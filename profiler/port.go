@@ -80,6 +80,21 @@ func (e *Endpoint) Show(role Role, p Port) {
 	}
 }
 
+// Least leaves out of Listening the ports that rest on weaker evidence than least,
+// and reports whether any is left. The fingerprint stays as it is.
+func (e *Endpoint) Least(least Evidence) bool {
+	var kept []Port
+	for i := range e.Listening {
+		if ev, err := ParseEvidence(e.Listening[i].Evidence); err == nil && ev >= least {
+			kept = append(kept, e.Listening[i])
+		}
+	}
+	if e.Listening = kept; kept == nil {
+		e.Listening = []Port{}
+	}
+	return len(kept) > 0
+}
+
 // SortPorts orders ports by protocol number, then by port.
 func SortPorts(ports []Port) {
 	slices.SortFunc(ports, func(a, b Port) int {

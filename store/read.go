@@ -212,7 +212,8 @@ var ErrCursor = errors.New("not a cursor of this list")
 
 // Endpoints lists endpoints in the order in which they were added, from behind
 // the cursor after ("" is the beginning), at most limit of them (0 is no limit)
-// and only those that keep says yes to (nil is all). next is the cursor for the
+// and only those that keep says yes to (nil is all), which may change what it is
+// asked about. next is the cursor for the
 // following page, "" at the end. The order never changes, so that pages neither
 // repeat nor miss an endpoint that was there all the time. keep must not call
 // the store.

@@ -32,6 +32,7 @@ type config struct {
 	http       string // HOST:PORT, empty for none
 	ports      string
 	interval   time.Duration
+	knowledge  knowledge
 	logLevel   slog.Level
 }
 
@@ -57,6 +58,7 @@ var settings = []setting{
 	{"http", "http", false, []string{"127.0.0.1:8055"}, "`ADDR:PORT` of the page, the API and the metrics, or none", applyHTTP},
 	{"ports", "ports", false, []string{"inferred"}, "which ports count: inferred (which side serves), all (every port seen)", applyPorts},
 	{"interval", "interval", false, []string{"24h"}, "how long a port is not posted again, at least 1h", applyInterval},
+	{"rules", "rules", false, []string{""}, "`DIR` with rules (*.yaml) and vendors.csv beside the built-in ones", applyRules},
 	{"log_level", "log-level", false, []string{"info"}, "debug, info, warn or error", applyLogLevel},
 }
 

@@ -55,7 +55,7 @@ func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, e
 	if err := os.MkdirAll(conf.data, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory; --data DIR chooses another: %w", err)
 	}
-	d.store, err = store.Open(conf.data, store.Options{Interval: conf.interval, Logger: log.With("log", "profiler")})
+	d.store, err = store.Open(conf.data, store.Options{Interval: conf.interval, Rules: conf.knowledge.rules, Vendors: conf.knowledge.vendors, Logger: log.With("log", "profiler")})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (d *daemon) serve(started time.Time) error {
 		hosts = append(hosts, name)
 	}
 	server := api.New(api.Config{
-		Repository: d.store, Sensor: d.sensor, Editor: editor{d.store}, Ready: d.ready, Healthy: d.healthy,
+		Repository: d.store, Sensor: d.sensor, Rules: d.store.Rules, Editor: editor{d.store}, Ready: d.ready, Healthy: d.healthy,
 		Version: buildVersion(), Started: started, Interval: d.config.interval, Ports: d.config.ports, Hosts: hosts,
 	})
 	local, err := api.ListenLocal(filepath.Join(d.config.data, api.SocketName))

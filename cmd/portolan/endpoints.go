@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/portolan/portolan/profiler"
 	"github.com/portolan/portolan/store"
 )
 
@@ -54,22 +56,33 @@ func checkOutput(c *cobra.Command, output *outputFlag) {
 
 func newEndpointsList() *cobra.Command {
 	var output outputFlag
+	var evidence string
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the endpoints with the ports that they listen on",
+		Short: "List the endpoints with their devices and the ports that they listen on",
 		Args:  cobra.NoArgs,
 	}
 	output.add(c)
-	checkOutput(c, &output)
+	c.Flags().StringVar(&evidence, "min-evidence", "", "only ports with at least evidence `CLASS`, and endpoints that have one: "+strings.Join(profiler.EvidenceNames(), ", "))
+	var least profiler.Evidence
+	c.PreRunE = action(func(*cobra.Command, []string) (err error) {
+		if evidence != "" {
+			if least, err = profiler.ParseEvidence(evidence); err != nil {
+				return usageErrorf("--min-evidence: %w", err)
+			}
+		}
+		_, err = output.json()
+		return err
+	})
 	onRepository(c, func(c *cobra.Command, r repository, _ []string) error {
 		asJSON, err := output.json()
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			return writeEndpointsJSON(c.OutOrStdout(), r.Endpoints(c.Context()))
+			return writeEndpointsJSON(c.OutOrStdout(), r.Endpoints(c.Context(), least))
 		}
-		return writeEndpointsTable(c.OutOrStdout(), r.Endpoints(c.Context()))
+		return writeEndpointsTable(c.OutOrStdout(), r.Endpoints(c.Context(), least), least)
 	})
 	return c
 }

@@ -7,9 +7,11 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,7 +50,7 @@ func writeEndpointsJSON(w io.Writer, all iter.Seq2[profiler.Endpoint, error]) er
 	return out.Flush()
 }
 
-func writeEndpointsTable(w io.Writer, all iter.Seq2[profiler.Endpoint, error]) error {
+func writeEndpointsTable(w io.Writer, all iter.Seq2[profiler.Endpoint, error], least profiler.Evidence) error {
 	t := newTable(w)
 	t.row("ID", "IP", "HOSTNAME", "DEVICE", "LISTENING", "LAST SEEN")
 	n := 0
@@ -58,6 +60,10 @@ func writeEndpointsTable(w io.Writer, all iter.Seq2[profiler.Endpoint, error]) e
 		}
 		n++
 		t.row(e.ID, endpointIP(&e), orDash(e.Hostname), orDash(deviceName(e.Device)), orDash(portList(e.Listening, portsInList)), lastSeen(&e))
+	}
+	if n == 0 && least != profiler.NoEvidence {
+		_, err := fmt.Fprintf(w, "No endpoint listens on a port with the evidence %s or better.\n", least)
+		return err
 	}
 	if n == 0 {
 		_, err := fmt.Fprintln(w, "No endpoint is known. Add some with: portolan endpoints import FILE.csv")
@@ -148,7 +154,7 @@ func writeEndpoint(w io.Writer, e *profiler.Endpoint) error {
 	}
 	t.row("Addresses", addresses)
 	for _, line := range [][2]string{
-		{"Hostname", e.Hostname}, {"Device", deviceName(e.Device)}, {"Runner-up", deviceName(e.Other)},
+		{"Hostname", e.Hostname}, {"Device", deviceMatch(e.Device)}, {"Other", deviceMatch(e.Other)}, {"Conflict", conflictText(e)},
 		{"OS", e.OSType}, {"Vendor", e.MACVendor}, {"Tags", strings.Join(e.Tags, ", ")},
 	} {
 		if line[1] != "" {
@@ -163,31 +169,62 @@ func writeEndpoint(w io.Writer, e *profiler.Endpoint) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(e.Listening)+len(e.Contacted) == 0 {
+	if len(e.Listening)+len(e.Contacted)+len(e.Withdrawn) == 0 {
 		_, err := fmt.Fprintln(w, "\nNo port of it has been seen yet.")
 		return err
 	}
-	if err := writePorts(w, "LISTENING", e.Listening); err != nil {
-		return err
-	}
-	return writePorts(w, "CONTACTED", e.Contacted)
+	return errors.Join(writePorts(w, "LISTENING", e.Listening), writePorts(w, "CONTACTED", e.Contacted), writePorts(w, "WITHDRAWN", e.Withdrawn))
 }
 
-// writePorts lists every port of one role.
+// deviceMatch is the name of a device and how well the match fits; an operator's
+// own word has no figures.
+func deviceMatch(d *profiler.Device) string {
+	if d == nil || d.Rel == 0 {
+		return deviceName(d)
+	}
+	return fmt.Sprintf("%s (reliability %d, score %d)", deviceName(d), d.Rel, d.Score)
+}
+
+func conflictText(e *profiler.Endpoint) string {
+	if !e.Conflict {
+		return ""
+	}
+	return "yes: device and other contradict each other"
+}
+
+// countOrDash is a count, "-" where it was not counted.
+func countOrDash(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// writePorts lists every port of one role; of withdrawn ones also since when.
 func writePorts(w io.Writer, role string, ports []profiler.Port) error {
 	if len(ports) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
 	t := newTable(w)
-	t.row(role, "SERVICE", "EVIDENCE", "EXPORTER", "FIRST SEEN", "LAST SEEN")
+	head := []any{role, "SERVICE", "EVIDENCE", "COUNTERPARTS", "FLOWS", "EXPORTER", "FIRST SEEN", "LAST SEEN"}
+	withdrawn := !ports[0].WithdrawnAt.IsZero()
+	if withdrawn {
+		head = append(head, "WITHDRAWN")
+	}
+	t.row(head...)
 	for i := range ports {
 		p := &ports[i]
 		exporter := "-"
 		if p.Exporter.IsValid() {
 			exporter = p.Exporter.String()
 		}
-		t.row(fmt.Sprintf("%s/%d", p.Proto, p.Port), orDash(p.Service), orDash(p.Evidence), exporter, shortTime(p.FirstSeen), shortTime(p.LastSeen))
+		cells := []any{fmt.Sprintf("%s/%d", p.Proto, p.Port), orDash(p.Service), orDash(p.Evidence), countOrDash(uint64(p.Counterparts)), countOrDash(p.Flows),
+			exporter, shortTime(p.FirstSeen), shortTime(p.LastSeen)}
+		if withdrawn {
+			cells = append(cells, shortTime(p.WithdrawnAt))
+		}
+		t.row(cells...)
 	}
 	return t.Flush()
 }

@@ -26,8 +26,9 @@ import (
 // any notation or one of its addresses; the errors for one that is not there
 // wrap store.ErrNotFound.
 type repository interface {
-	// Endpoints walks all endpoints. After an error it ends.
-	Endpoints(ctx context.Context) iter.Seq2[profiler.Endpoint, error]
+	// Endpoints walks all endpoints; with a least evidence those that listen on
+	// such a port, and of their listening ports only those. After an error it ends.
+	Endpoints(ctx context.Context, least profiler.Evidence) iter.Seq2[profiler.Endpoint, error]
 	Endpoint(ctx context.Context, name string) (profiler.Endpoint, error)
 	// Import brings in a file that has been found good, all of it or nothing.
 	Import(ctx context.Context, f *endpointsFile) (api.ImportResult, error)
@@ -89,10 +90,14 @@ type openedStore struct{ *store.Store }
 // storePage is how many endpoints are held at a time while all are walked.
 const storePage = 500
 
-func (s openedStore) Endpoints(ctx context.Context) iter.Seq2[profiler.Endpoint, error] {
+func (s openedStore) Endpoints(ctx context.Context, least profiler.Evidence) iter.Seq2[profiler.Endpoint, error] {
+	var keep func(*profiler.Endpoint) bool
+	if least != profiler.NoEvidence {
+		keep = func(e *profiler.Endpoint) bool { return e.Least(least) }
+	}
 	return func(yield func(profiler.Endpoint, error) bool) {
 		for after := ""; ; {
-			items, next, err := s.Store.Endpoints(after, storePage, nil)
+			items, next, err := s.Store.Endpoints(after, storePage, keep)
 			if err = errors.Join(err, ctx.Err()); err != nil {
 				yield(profiler.Endpoint{}, err)
 				return
@@ -120,5 +125,5 @@ func (s openedStore) Import(_ context.Context, f *endpointsFile) (api.ImportResu
 func (s openedStore) Delete(_ context.Context, name string) error { return s.Store.Delete(name) }
 
 func (s openedStore) Export(ctx context.Context, w io.Writer) error {
-	return profiler.WriteCSV(w, s.Endpoints(ctx))
+	return profiler.WriteCSV(w, s.Endpoints(ctx, profiler.NoEvidence))
 }

@@ -34,7 +34,7 @@ func newReplay() *cobra.Command {
 		Short: "Run captures through the whole path and print what it learned",
 		Long: `Run the flow exports in captures and raw export files through the same path as
 the daemon's, on the time of the capture, and print the books, the exporters and
-the endpoints with their ports. Files are merged by time; the same files give the
+the endpoints with their ports and devices. Files are merged by time; the same files give the
 same bytes every time, and nothing is kept.
 
 Endpoints are those of --endpoints, and every address inside --internal from the
@@ -49,6 +49,7 @@ have the same one.`,
 	c.Flags().StringVar(&f.endpoints, "endpoints", "", "the endpoints, a CSV `FILE`")
 	c.Flags().StringSliceVar(&f.internal, "internal", nil, "addresses in `CIDR`,… are endpoints when first seen")
 	c.Flags().StringVar(&f.interval, "interval", profiler.DefaultInterval.String(), "how long a port is not posted again, at least 1h")
+	c.Flags().StringVar(&f.rules, "rules", "", "`DIR` with rules (*.yaml) and vendors.csv beside the built-in ones")
 	c.Flags().StringVar(&f.ports, "ports", "inferred", "which ports count: inferred (which side serves), all (every port seen)")
 	c.RunE = action(func(c *cobra.Command, paths []string) error {
 		asJSON, err := output.json()
@@ -86,6 +87,7 @@ type replayFlags struct {
 	internalSet bool
 	interval    string
 	ports       string
+	rules       string
 }
 
 // privatePrefixes are internal where nothing else is said: RFC 1918 and RFC 4193.
@@ -105,7 +107,10 @@ func (f *replayFlags) replay() (*replay, error) {
 	if err := applyInterval(&conf, []string{f.interval}); err != nil {
 		return nil, usageErrorf("--interval: %w", err)
 	}
-	r := &replay{infer: conf.ports == "inferred", interval: conf.interval, known: map[[16]byte]struct{}{}}
+	if err := applyRules(&conf, []string{f.rules}); err != nil {
+		return nil, failWith(exitInput, fmt.Errorf("--rules: %w", err))
+	}
+	r := &replay{infer: conf.ports == "inferred", interval: conf.interval, knowledge: conf.knowledge, known: map[[16]byte]struct{}{}}
 	for _, s := range f.internal {
 		p, err := parsePrefix(strings.TrimSpace(s))
 		if err != nil {
@@ -127,11 +132,12 @@ func (f *replayFlags) replay() (*replay, error) {
 
 // replay is one run of the verb.
 type replay struct {
-	infer    bool
-	interval time.Duration
-	internal []netip.Prefix
-	rows     []profiler.Row        // of the endpoints file, until they are in the store
-	known    map[[16]byte]struct{} // addresses that are endpoints
+	infer     bool
+	interval  time.Duration
+	knowledge knowledge
+	internal  []netip.Prefix
+	rows      []profiler.Row        // of the endpoints file, until they are in the store
+	known     map[[16]byte]struct{} // addresses that are endpoints
 
 	store   *store.Store
 	path    *ingest.Offline
@@ -193,6 +199,7 @@ func (r *replay) run(ctx context.Context, paths []string) (*replayResult, error)
 	// Pebble stays in memory; the endpoint set is mapped and so needs a disk.
 	r.store, err = store.Open(dir, store.Options{
 		FS: vfs.NewMem(), Interval: r.interval,
+		Rules: r.knowledge.rules, Vendors: r.knowledge.vendors, ProfileOnCall: true,
 		Now: func() time.Time { return time.Unix(0, r.now.Load()) },
 	})
 	if err != nil {
@@ -223,6 +230,9 @@ func (r *replay) feed(ctx context.Context, files *capture.Merged) error {
 	}
 	defer r.path.Close()
 	if err := r.all(ctx, files); err != nil {
+		return err
+	}
+	if err := r.store.Profile(); err != nil {
 		return err
 	}
 	s := r.path.Status()
@@ -315,12 +325,12 @@ func (r *replay) at(ctx context.Context, t time.Time) error {
 	return nil
 }
 
-// flush posts what has gathered.
+// flush posts what has gathered, and has the devices follow.
 func (r *replay) flush(ctx context.Context) error {
 	if err := r.path.Flush(ctx); err != nil {
 		return interrupted(ctx)
 	}
-	return nil
+	return r.store.Profile()
 }
 
 // discover makes endpoints of the internal addresses in records that the path is

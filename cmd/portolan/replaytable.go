@@ -7,13 +7,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
+	"github.com/portolan/portolan/profiler"
 	"github.com/portolan/portolan/profiler/api"
 )
 
-// shownPorts is how many ports of an endpoint a line lists.
+// shownPorts is how many ports of an endpoint and a role are listed.
 const shownPorts = 20
 
 // writeReplay is the result for people.
@@ -39,19 +39,50 @@ func writeReplay(w io.Writer, r *replayResult) error {
 			return err
 		}
 	}
-	if len(r.Endpoints) > 0 {
-		fmt.Fprintln(w)
-		t := newTable(w)
-		t.row("ENDPOINT", "ADDRESSES", "HOSTNAME", "LISTENING", "CONTACTED")
-		for i := range r.Endpoints {
-			e := &r.Endpoints[i]
-			var addresses []string
-			for _, a := range e.Addresses {
-				addresses = append(addresses, a.String())
-			}
-			t.row(e.ID, orDash(strings.Join(addresses, " ")), orDash(e.Hostname), orDash(portList(e.Listening, shownPorts)), orDash(portList(e.Contacted, shownPorts)))
+	for i := range r.Endpoints {
+		if err := writeReplayed(w, &r.Endpoints[i]); err != nil {
+			return err
 		}
-		return t.Flush()
+	}
+	return nil
+}
+
+// writeReplayed is one endpoint: what it is, and a line for each port that it
+// listens on.
+func writeReplayed(w io.Writer, e *profiler.Endpoint) error {
+	fmt.Fprintf(w, "\n%s", endpointLabel(e))
+	if e.MACVendor != "" {
+		fmt.Fprintf(w, ", %s", e.MACVendor)
+	}
+	if e.Device != nil {
+		fmt.Fprintf(w, ": %s", deviceMatch(e.Device))
+	}
+	fmt.Fprintln(w)
+	if e.Other != nil {
+		what := "or"
+		if e.Conflict {
+			what = "conflict"
+		}
+		fmt.Fprintf(w, "  %s: %s\n", what, deviceMatch(e.Other))
+	}
+	t := newTable(w)
+	for i := range e.Listening[:min(len(e.Listening), shownPorts)] {
+		p := &e.Listening[i]
+		t.row(fmt.Sprintf("  listens %s/%d", p.Proto, p.Port), orDash(p.Service), orDash(p.Evidence))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if n := len(e.Listening) - shownPorts; n > 0 {
+		fmt.Fprintf(w, "  and %s more\n", amount(uint64(n), "port"))
+	}
+	for _, role := range []struct {
+		name  string
+		ports []profiler.Port
+	}{{"contacts", e.Contacted}, {"withdrawn", e.Withdrawn}} {
+		if len(role.ports) > 0 {
+			fmt.Fprintf(w, "  %s %s\n", role.name, portList(role.ports, shownPorts))
+		}
 	}
 	return nil
 }

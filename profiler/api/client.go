@@ -92,12 +92,17 @@ func (c *Client) Endpoint(ctx context.Context, id string) (profiler.Endpoint, er
 	return e, c.get(ctx, "/api/v1/endpoints/"+url.PathEscape(id), &e)
 }
 
-// Endpoints walks all endpoints. After an error it ends.
-func (c *Client) Endpoints(ctx context.Context) iter.Seq2[profiler.Endpoint, error] {
+// Endpoints walks all endpoints, or where least is not [profiler.NoEvidence]
+// those with such a port and of their listening ports only those. After an error
+// it ends.
+func (c *Client) Endpoints(ctx context.Context, least profiler.Evidence) iter.Seq2[profiler.Endpoint, error] {
 	return func(yield func(profiler.Endpoint, error) bool) {
 		for after := ""; ; {
 			var page List[profiler.Endpoint]
 			q := url.Values{"limit": {strconv.Itoa(maxLimit)}}
+			if least != profiler.NoEvidence {
+				q.Set("evidence", least.String())
+			}
 			if after != "" {
 				q.Set("after", after)
 			}

@@ -92,7 +92,7 @@ func TestClient(t *testing.T) {
 		t.Fatalf("import %+v, %v", res, err)
 	}
 	n := 0
-	for e, err := range c.Endpoints(ctx) {
+	for e, err := range c.Endpoints(ctx, profiler.NoEvidence) {
 		if err != nil || e.ID == "" {
 			t.Fatal(e, err)
 		}
@@ -118,7 +118,7 @@ func TestClient(t *testing.T) {
 	if err := c.Export(ctx, io.Discard); err == nil || !strings.Contains(err.Error(), "the disk is gone") {
 		t.Errorf("an export that fails at once: %v", err)
 	}
-	for _, err := range c.Endpoints(ctx) {
+	for _, err := range c.Endpoints(ctx, profiler.NoEvidence) {
 		if p := (*Problem)(nil); !errors.As(err, &p) || p.Status != 500 || !strings.Contains(p.Detail, "the disk is gone") {
 			t.Errorf("list: %v", err)
 		}

@@ -47,7 +47,7 @@ func (m *memory) Endpoint(id string) (profiler.Endpoint, error) {
 	return profiler.Endpoint{}, fmt.Errorf("%w: %s", store.ErrNotFound, id)
 }
 
-func (m *memory) Endpoints(after string, limit int, _ func(*profiler.Endpoint) bool) ([]profiler.Endpoint, string, error) {
+func (m *memory) Endpoints(after string, limit int, keep func(*profiler.Endpoint) bool) ([]profiler.Endpoint, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
@@ -62,10 +62,16 @@ func (m *memory) Endpoints(after string, limit int, _ func(*profiler.Endpoint) b
 		from = n
 	}
 	to := min(len(m.items), from+limit)
-	if to == len(m.items) {
-		return m.items[from:to], "", nil
+	var items []profiler.Endpoint
+	for _, e := range m.items[from:to] {
+		if keep == nil || keep(&e) {
+			items = append(items, e)
+		}
 	}
-	return m.items[from:to], strconv.Itoa(to), nil
+	if to == len(m.items) {
+		return items, "", nil
+	}
+	return items, strconv.Itoa(to), nil
 }
 
 func (m *memory) Import(rows []profiler.Row) (ImportResult, error) {

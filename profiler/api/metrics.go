@@ -124,10 +124,12 @@ func (x exposition) books(l *ingest.Ledger) {
 		"external": l.Sides.External, "duplicate": l.Sides.Duplicate, "undetermined": l.Sides.Undetermined, "observed": l.Sides.Observed,
 	})
 	x.counters("portolan_sides_dropped_total", "Sides of records that could not be observed, by reason.", "reason", fromZero(ingest.AllReasons().SidesDropped, l.Sides.Dropped))
-	x.counters("portolan_posts_total", "Observations that the profiler has acknowledged.", "outcome", map[string]uint64{"acknowledged": l.Posts.Acknowledged})
+	x.counters("portolan_posts_total", "What the profiler has acknowledged: observations, and beside them withdrawals of ports whose evidence was vetoed.", "outcome", map[string]uint64{
+		"acknowledged": l.Posts.Acknowledged, "withdrawn": l.Posts.Answers["withdrawn"],
+	})
 	x.counters("portolan_posts_lost_total", "Observations that the profiler did not take or never got, by reason.", "reason", fromZero(ingest.AllReasons().Lost, l.Posts.Lost))
 	x.single("portolan_posts_in_flight", "gauge", "Observations made and not yet answered by the profiler.", l.Posts.InFlight)
-	answers := map[string]uint64{"added": 0, "updated": 0, "duplicate": 0}
+	answers := map[string]uint64{"added": 0, "updated": 0, "duplicate": 0, "withdrawn": 0}
 	maps.Copy(answers, l.Posts.Answers)
 	x.counters("portolan_profiler_answers_total", "What the profiler answered to acknowledged observations.", "answer", answers)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/portolan/portolan/ingest"
 	"github.com/portolan/portolan/profiler"
+	"github.com/portolan/portolan/profiler/rules"
 	"github.com/portolan/portolan/store"
 )
 
@@ -84,6 +85,18 @@ func oneLine(s string) string { return string(bytes.Join(bytes.Fields([]byte(s))
 type listInput struct {
 	After string `query:"after" maxLength:"256" doc:"Cursor: the next of the page before; absent for the first page"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Items a page at most"`
+
+	Evidence string `query:"evidence" enum:"seen,class,peer,service,symmetric,fan-in,handshake,exporter" doc:"Only endpoints that listen on a port with at least this evidence, and of their listening ports only those"`
+}
+
+// keep is the filter that the query asks for, nil for none. The API has found
+// the name to be one of those that there are.
+func (in *listInput) keep() func(*profiler.Endpoint) bool {
+	least, err := profiler.ParseEvidence(in.Evidence)
+	if err != nil {
+		return nil
+	}
+	return func(e *profiler.Endpoint) bool { return e.Least(least) }
 }
 
 type idInput struct {
@@ -95,7 +108,7 @@ func (s *Server) read(a huma.API) {
 		OperationID: "list-endpoints", Method: http.MethodGet, Path: "/api/v1/endpoints",
 		Summary: "Endpoints with their ports, page by page",
 	}, func(_ context.Context, in *listInput) (*output[List[profiler.Endpoint]], error) {
-		items, next, err := s.Repository.Endpoints(in.After, in.Limit, nil)
+		items, next, err := s.Repository.Endpoints(in.After, in.Limit, in.keep())
 		if errors.Is(err, store.ErrCursor) {
 			return nil, huma.Error422UnprocessableEntity("after is not a cursor that this list has returned; begin without it")
 		} else if err != nil {
@@ -129,6 +142,18 @@ func (s *Server) read(a huma.API) {
 			items = []ingest.Exporter{}
 		}
 		return &output[List[ingest.Exporter]]{List[ingest.Exporter]{Items: items}}, nil
+	})
+	huma.Register(a, huma.Operation{
+		OperationID: "list-rules", Method: http.MethodGet, Path: "/api/v1/rules",
+		Summary: "The fingerprint rules that devices are recognised by, the most reliable first; all on one page",
+	}, func(context.Context, *struct{}) (*output[List[*rules.Rule]], error) {
+		items := []*rules.Rule{}
+		if s.Rules != nil {
+			if set := s.Rules(); set != nil {
+				items = set.Rules()
+			}
+		}
+		return &output[List[*rules.Rule]]{List[*rules.Rule]{Items: items}}, nil
 	})
 	huma.Register(a, huma.Operation{
 		OperationID: "get-status", Method: http.MethodGet, Path: "/api/v1/status",

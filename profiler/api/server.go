@@ -11,6 +11,7 @@ import (
 
 	"github.com/portolan/portolan/ingest"
 	"github.com/portolan/portolan/profiler"
+	"github.com/portolan/portolan/profiler/rules"
 	"github.com/portolan/portolan/store"
 )
 
@@ -23,7 +24,8 @@ type Repository interface {
 	Endpoint(id string) (profiler.Endpoint, error)
 	// Endpoints returns up to limit endpoints in a stable order, beginning
 	// behind the cursor after ("" is the beginning), and the cursor of the next
-	// page, "" at the end. A nil keep keeps all. The error wraps
+	// page, "" at the end. A nil keep keeps all; it may change the copy of the
+	// endpoint that it is asked about. The error wraps
 	// [store.ErrCursor] where the cursor is none.
 	Endpoints(after string, limit int, keep func(*profiler.Endpoint) bool) (items []profiler.Endpoint, next string, err error)
 	// Counts is how much there is.
@@ -58,6 +60,8 @@ type ImportResult struct {
 type Config struct {
 	Repository Repository
 	Sensor     Sensor
+	// Rules returns the rules that devices are recognised by now; it may be nil.
+	Rules func() *rules.Set
 	// Editor may be nil: then the local socket cannot write either.
 	Editor Editor
 	// Ready returns why the daemon cannot do its work yet, Healthy why it never

@@ -75,6 +75,7 @@ type endpoint struct {
 	Others    int // addresses beyond those shown
 	Listening ports
 	Contacted ports
+	Withdrawn ports
 	Ago       string
 	Updated   string // RFC 3339
 }
@@ -147,7 +148,7 @@ func silent(s *api.Status) string {
 }
 
 func row(e *profiler.Endpoint, now time.Time) endpoint {
-	x := endpoint{Endpoint: *e, Listening: some(e.Listening), Contacted: some(e.Contacted)}
+	x := endpoint{Endpoint: *e, Listening: some(e.Listening), Contacted: some(e.Contacted), Withdrawn: some(e.Withdrawn)}
 	if n := len(x.Addresses) - maxAddresses; n > 0 {
 		x.Addresses, x.Others = x.Addresses[:maxAddresses], n
 	}

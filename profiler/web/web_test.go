@@ -256,3 +256,19 @@ func TestLongRows(t *testing.T) {
 		t.Error("a row without end")
 	}
 }
+
+// A port shows its evidence, a withdrawn one is marked and not among the others,
+// and what contradicts a device stands beside it.
+func TestDeviceAndWithdrawn(t *testing.T) {
+	s := working()
+	e := &s.items[0]
+	e.Device = &profiler.Device{Category: "Printer", Family: "HP", Name: "HP LaserJet", Rel: 95, Score: 80}
+	e.Other, e.Conflict = &profiler.Device{Category: "<b>Camera", Rel: 90, Score: 70}, true
+	e.Listening[0].Evidence = "fan-in"
+	e.Withdrawn = []profiler.Port{{Proto: "udp", Port: 40000, Evidence: "class", WithdrawnAt: now}}
+	body := want(t, s, "reliability 95, score 80", `<span class="tag wrong">conflict</span>`, "or <bdi>&lt;b&gt;Camera</bdi>", "(fan-in)",
+		"<s title=", "evidence was: class, withdrawn 2026-11-23T", "40000/udp</s>")
+	if strings.Contains(body, `class="port" title=" evidence: class`) {
+		t.Error("a withdrawn port is listed as listening")
+	}
+}
