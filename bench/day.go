@@ -35,6 +35,9 @@ type DayConfig struct {
 	Version flow.Version `json:"version"`
 	// Exporters are who watches. Default DefaultExporters.
 	Exporters []DayExporter `json:"exporters,omitempty"`
+	// Calm leaves out scans from inside and outside, whose probes make listeners
+	// answer that nobody else asks.
+	Calm bool `json:"calm,omitempty"`
 	// Moves lets addresses pass from one device to another during the day.
 	Moves bool `json:"moves"`
 }

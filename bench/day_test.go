@@ -116,8 +116,8 @@ func TestDayHappensWhoeverWatches(t *testing.T) {
 	}
 }
 
-// TestDayTruthIsWhatFlowsShow: every service that answered is in a record with
-// the flags of an answer, and nothing else answers so.
+// TestDayTruthIsWhatFlowsShow: every service that answered is in a record that
+// says so, and nothing else answers so.
 func TestDayTruthIsWhatFlowsShow(t *testing.T) {
 	c := smallDay()
 	c.Moves = true
@@ -135,22 +135,20 @@ func TestDayTruthIsWhatFlowsShow(t *testing.T) {
 		if exporter == netip.MustParseAddr("192.0.2.4") && netip.AddrFrom16(r.Src).Unmap().As4()[0] != 10 {
 			t.Fatalf("the branch's router shows a flow from %v", netip.AddrFrom16(r.Src))
 		}
+		shows := r.Proto == udp || r.Proto == tcp && (r.TCPFlags&(ack|rst) == ack || r.TCPFlags&(ack|psh) == ack|psh)
+		if shows && exporter == netip.MustParseAddr("192.0.2.4") { // which sees no answers to its clients
+			answered[DayFound{Addr: netip.AddrFrom16(r.Dst).Unmap(), Proto: r.Proto, Port: r.DstPort}] = true
+		}
 		f := DayFound{Addr: netip.AddrFrom16(r.Src).Unmap(), Proto: r.Proto, Port: r.SrcPort}
 		if d.at(ipv4(f.Addr), r.Start) == nil {
 			return // an address outside, or a start that was cut to a second
 		}
-		if r.Proto == tcp && r.TCPFlags == syn|ack && r.Packets == 1 {
+		if shows {
 			answered[f] = true
 		}
-		if r.Proto == udp || r.Proto == tcp && r.TCPFlags&(syn|ack) == syn|ack {
-			answered[f] = true
-		}
-		if r.Proto == tcp && r.TCPFlags == syn|ack && d.bound[boundPort{d.at(ipv4(f.Addr), r.Start), tcp, f.Port}] == nil {
-			// The SYN-ACK of a host, or the SYN and the ACK of a client in one
-			// record, which has more packets.
-			if r.Packets == 1 {
-				t.Errorf("%v answers on %d, which is closed", f.Addr, f.Port)
-			}
+		// A client's record has both flags too, but of two packets.
+		if r.Proto == tcp && r.TCPFlags == syn|ack && r.Packets == 1 && d.bound[boundPort{d.at(ipv4(f.Addr), r.Start), tcp, f.Port}] == nil {
+			t.Errorf("%v answers on %d, which is closed", f.Addr, f.Port)
 		}
 	})
 	if records[1] == 0 || records[tcp] == 0 || records[udp] == 0 || records[50] == 0 {
@@ -221,6 +219,23 @@ func TestDayFlags(t *testing.T) {
 	}
 	if lone == 0 {
 		t.Error("no SYN-ACK has a record of its own")
+	}
+}
+
+// TestDayCalm has no scans, so that nothing says SYN and RST alone.
+func TestDayCalm(t *testing.T) {
+	c := smallDay()
+	c.Calm = true
+	d := newDay(t, c)
+	readDay(t, d, func(_ time.Time, _ netip.Addr, r *flow.Record) {
+		if r.Proto == tcp && (r.TCPFlags == syn|rst || r.TCPFlags == fin || r.TCPFlags == 0) {
+			t.Fatalf("a scan from %v", netip.AddrFrom16(r.Src))
+		}
+	})
+	for _, s := range d.Truth() {
+		if s.Probes > 0 {
+			t.Errorf("%+v was scanned", s)
+		}
 	}
 }
 

@@ -224,3 +224,39 @@ func liveBSD(d *Day, h *host) {
 		}
 	})
 }
+
+// liveCollector gathers figures from daemons on odd ports all day, with the 4,000
+// client ports that its firmware has: each of them meets every daemon. It
+// asks the sensors over UDP from one socket, on the port that their maker chose,
+// and keeps some connections that were there long before the day.
+func liveCollector(d *Day, h *host) {
+	d.clock(h)
+	d.every(h, 2*time.Second, func(now int64) {
+		apps := h.cell.apps
+		if len(apps) == 0 {
+			return
+		}
+		if s := apps[d.random.IntN(len(apps))]; s.proto == tcp && s.host != h {
+			d.connect(now, "collector", h, end{s.host.addr, s.port}, d.short())
+		}
+	})
+	poller, port := d.ephemeral(h, udp), d.unlisted()
+	for _, s := range h.cell.roles["sensor"] {
+		d.serve(s, udp, port, KindUnlisted)
+		d.steadily(s, time.Minute, func(now int64) { d.from(now, "poll", h, poller, end{s.addr, port}, d.query(60, 90)) })
+	}
+	for i, role := range []string{"hypervisor", "app", "ups"} {
+		hosts := h.cell.roles[role]
+		if len(hosts) == 0 {
+			continue
+		}
+		s := d.serve(hosts[i%len(hosts)], tcp, d.unlisted(), KindUnlisted)
+		from := d.ephemeral(h, tcp)
+		t := kept(7*24*time.Hour, 5*time.Second, 1, 1)
+		t.shape = joined
+		d.beginAt(s.host, d.start+d.random.Int64N(int64(time.Minute)), func(now int64) int64 {
+			d.say(now, talk{what: "old connection", client: end{h.addr, from}, server: end{s.host.addr, s.port}, proto: tcp, traffic: t})
+			return 0
+		})
+	}
+}

@@ -106,6 +106,7 @@ var roles = []role{
 	{name: "wireless", share: 1, systems: linux, vendors: []uint32{macAruba}, listed: "t22 t443 u161 u5246 u5247", live: liveServer},
 	{name: "hypervisor", share: 3, systems: linux, vendors: []uint32{macDell}, listed: "t22 t443 t902 u161", live: liveHypervisor},
 	{name: "bsd", share: 1, systems: []system{sysFreeBSD}, vendors: virtual, listed: "t22 t80 t873", live: liveBSD},
+	{name: "collector", share: 1, systems: []system{sysNone}, vendors: []uint32{macSiemens}, listed: "t22", live: liveCollector},
 	{name: "scanner", share: 1, systems: linux, vendors: virtual, listed: "t22 t8834", live: liveScanner},
 
 	{name: "phone", share: 36, network: netDevices, systems: firmware, vendors: []uint32{macYealink, macPolycom, macCisco}, listed: "t80", peer: "u5060", live: livePhone},

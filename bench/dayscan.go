@@ -135,6 +135,9 @@ func (d *Day) probeUDP(now int64, t talk, victim *host, open, silent bool) {
 // liveScanner looks for weak spots in its cell, in all ways.
 func liveScanner(d *Day, h *host) {
 	liveServer(d, h)
+	if d.cfg.Calm {
+		return
+	}
 	c := h.cell
 	common := []uint16{21, 22, 23, 25, 53, 80, 110, 111, 135, 139, 143, 161, 389, 443, 445, 515, 554, 631, 993, 1433, 1521, 3306, 3389, 5432, 5900, 5985, 6379, 8000, 8080, 8443, 9100, 9200, 10000, 27017, 49152, 49664}
 	top := append(portRun(1, 1000), 1433, 3306, 3389, 5432, 5900, 8080, 8443)
@@ -182,6 +185,9 @@ func (d *Day) victims(c *cell, roles ...string) (list []uint32) {
 
 // outsiders knock all day, and a computer inside spreads a worm.
 func (d *Day) outsiders(c *cell) {
+	if d.cfg.Calm {
+		return
+	}
 	anchor := c.roles["dc"][0]
 	doors := []uint16{22, 23, 80, 443, 445, 3389, 8080, 5060, 8443, 2323}
 	servers := c.addresses(netServers)

@@ -35,6 +35,9 @@ func (f Figures) Precision() float64 {
 	return ratio(f.Services+f.Bound, f.Services+f.Bound+f.False)
 }
 
+// Strict is the precision where bound sockets count for nothing.
+func (f Figures) Strict() float64 { return ratio(f.Services, f.Services+f.False) }
+
 // Recall is the share of services that were found, 1 of none.
 func (f Figures) Recall() float64 { return ratio(f.Services, f.Services+f.Missed) }
 
@@ -144,9 +147,9 @@ func (f *Figures) add(g Figures) {
 func (s *DayScore) WriteTo(w io.Writer) (int64, error) {
 	c := &counted{w: w}
 	t := tabwriter.NewWriter(c, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tservices\tbound\tfalse\tmissed\tprecision\trecall\tF1\t")
+	fmt.Fprintln(t, "\tservices\tbound\tfalse\tmissed\tprecision\tstrict\trecall\tF1\t")
 	row := func(name string, f Figures) {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", name, f.Services, f.Bound, f.False, f.Missed, f.Precision(), f.Recall(), f.F1())
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t\n", name, f.Services, f.Bound, f.False, f.Missed, f.Precision(), f.Strict(), f.Recall(), f.F1())
 	}
 	row("all", s.Total)
 	for _, name := range slices.Sorted(maps.Keys(s.By)) {

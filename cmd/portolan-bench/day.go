@@ -74,6 +74,7 @@ the same bytes.`,
 	f.DurationVar(&c.Duration, "duration", 24*time.Hour, "how long it lasts, from midnight on")
 	f.Uint64Var(&c.Seed, "seed", 0, "makes another day of the same kind")
 	f.StringVar(&version, "format", "v5", "v5, v9 or ipfix")
+	f.BoolVar(&c.Calm, "calm", false, "without scans")
 	f.BoolVar(&c.Moves, "moves", false, "addresses pass from one device to another")
 	return cmd
 }
@@ -166,7 +167,7 @@ func scoreCommand() *cobra.Command {
 			if truth == "" {
 				return usageError{errors.New("--truth is needed: the truth.jsonl of the day")}
 			}
-			config, ports, err := readFile(truth, func(r io.Reader) (bench.DayConfig, []bench.DayTruth, error) { return bench.ReadTruth(r) })
+			config, ports, err := readFile(truth, bench.ReadTruth)
 			if err != nil {
 				return err
 			}
