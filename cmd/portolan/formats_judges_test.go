@@ -42,10 +42,14 @@ func (r reading) String() string {
 }
 
 // same is equality, but that times may differ by a millisecond: one program
-// rounds where another one cuts; and that nfdump has 1970 for a flow that began
-// in the millisecond in which the exporter did, whose uptime was 0.
+// rounds where another one cuts; and that nfdump goes wrong with a flow that began
+// with its exporter: an uptime of 0 is 1970 to it, and one of -1 ms, which has
+// wrapped, is 2^32 ms later.
 func (r reading) same(o reading) bool {
-	near := func(a, b int64) bool { return a-b <= 1 && b-a <= 1 || a == 0 }
+	near := func(a, b int64) bool {
+		off := a - b
+		return -1 <= off && off <= 1 || a == 0 || 1<<32-1 <= off && off <= 1<<32+1
+	}
 	if !near(r.Start, o.Start) || !near(r.End, o.End) {
 		return false
 	}
