@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -114,7 +115,7 @@ func (d *daemon) serve(started time.Time) error {
 		hosts = append(hosts, name)
 	}
 	server := api.New(api.Config{
-		Repository: d.store, Sensor: d.sensor, Rules: d.store.Rules, Editor: editor{d.store}, Ready: d.ready, Healthy: d.healthy,
+		Repository: d.store, Sensor: d.sensor, Rules: d.store.Rules, Reload: d.reloadRules, Editor: editor{d.store}, Ready: d.ready, Healthy: d.healthy,
 		Version: buildVersion(), Started: started, Interval: d.config.interval, Ports: d.config.ports, Hosts: hosts,
 	})
 	local, err := api.ListenLocal(filepath.Join(d.config.data, api.SocketName))
@@ -159,15 +160,24 @@ func (d *daemon) ready() error {
 func (d *daemon) healthy() error { return d.store.Err() }
 
 // wait returns when ctx ends (nil) or when something fails that the daemon
-// cannot go on without.
+// cannot go on without. Until then SIGHUP has the rules read again.
 func (d *daemon) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-d.store.Failed():
-		return err
-	case err := <-d.failed:
-		return err
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-d.store.Failed():
+			return err
+		case err := <-d.failed:
+			return err
+		case <-hup:
+			if err := d.reloadRules(); err != nil {
+				d.log.Error("the rules stay as they were", "error", err)
+			}
+		}
 	}
 }
 

@@ -142,6 +142,17 @@ func TestEndpointsOfAStoreThatNobodyHasOpen(t *testing.T) {
 			}
 		}
 	})
+	t.Run("list with a minimum of evidence", func(t *testing.T) {
+		if out := mustEndpoints(t, "list", "--min-evidence", "seen", "--data", dir); strings.Count(out, "\n") != 2 || !strings.Contains(out, "printer-3") {
+			t.Errorf("seen:\n%s", out)
+		}
+		if out := mustEndpoints(t, "list", "--min-evidence", "fan-in", "--data", dir); !strings.Contains(out, "the evidence fan-in or better") {
+			t.Errorf("fan-in:\n%s", out)
+		}
+		if code, _, errs := endpointsVerb(t, "list", "--min-evidence", "faith", "--data", dir); code != exitUsage || !strings.Contains(errs, "fan-in, handshake") {
+			t.Errorf("exit %d, %q", code, errs)
+		}
+	})
 	t.Run("show json", func(t *testing.T) {
 		var e map[string]any
 		if err := json.Unmarshal([]byte(mustEndpoints(t, "show", "10.1.0.6", "-o", "json", "--data", dir)), &e); err != nil {

@@ -49,6 +49,7 @@ func (s *Server) routes(page http.Handler, local bool) http.Handler {
 	s.read(a)
 	if local {
 		s.edit(a)
+		mux.HandleFunc("POST /-/reload", s.reload)
 	}
 	spec, err := json.Marshal(a.OpenAPI())
 	if err != nil {
@@ -65,6 +66,20 @@ func (s *Server) routes(page http.Handler, local bool) http.Handler {
 		mux.Handle("/", page)
 	}
 	return problems(mux, page != nil)
+}
+
+// reload answers POST /-/reload.
+func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
+	if s.Reload == nil {
+		writeProblem(w, http.StatusNotFound, "there is nothing to reload")
+		return
+	}
+	if err := s.Reload(); err != nil {
+		writeProblem(w, http.StatusUnprocessableEntity, "nothing was changed: "+err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintln(w, "reloaded")
 }
 
 // answer says in one line whether ask finds anything wrong.

@@ -4,7 +4,9 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/portolan/portolan/profiler"
@@ -74,5 +76,23 @@ func TestEvidenceFilter(t *testing.T) {
 	}
 	if w := ask(s.Public(nil), "GET", "/api/v1/endpoints?evidence=faith", ""); w.Code != http.StatusUnprocessableEntity {
 		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+}
+
+// TestReload: only the local socket reloads, and a refusal says why.
+func TestReload(t *testing.T) {
+	s, _ := newServer(t)
+	var fail error
+	calls := 0
+	s.Reload = func() error { calls++; return fail }
+	if w := ask(s.Public(nil), "POST", "/-/reload", ""); w.Code < 400 || calls != 0 {
+		t.Errorf("public: status %d, %d calls", w.Code, calls)
+	}
+	if w := ask(s.Local(), "POST", "/-/reload", ""); w.Code != http.StatusOK || calls != 1 {
+		t.Errorf("local: status %d, %d calls: %s", w.Code, calls, w.Body)
+	}
+	fail = errors.New("rules.yaml:3:1: no id")
+	if w := ask(s.Local(), "POST", "/-/reload", ""); w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "rules.yaml:3:1") {
+		t.Errorf("bad rules: status %d: %s", w.Code, w.Body)
 	}
 }

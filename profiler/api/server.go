@@ -62,6 +62,9 @@ type Config struct {
 	Sensor     Sensor
 	// Rules returns the rules that devices are recognised by now; it may be nil.
 	Rules func() *rules.Set
+	// Reload reads again what the daemon has from files; on an error all stays
+	// as it was. Nil: there is nothing to reload.
+	Reload func() error
 	// Editor may be nil: then the local socket cannot write either.
 	Editor Editor
 	// Ready returns why the daemon cannot do its work yet, Healthy why it never
