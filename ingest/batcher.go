@@ -126,8 +126,9 @@ func (b *batcher) post(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	b.held.Store(0)
+	// In this order: once nothing is in flight, all answers are in the books.
 	b.page.publish(&b.counts)
+	b.held.Store(0)
 }
 
 // answer enters the Sink's outcomes into the table and the books.

@@ -4,7 +4,6 @@ package evidence
 
 import (
 	"math/bits"
-	"sync/atomic"
 
 	"github.com/portolan/portolan/profiler"
 )
@@ -120,10 +119,10 @@ func (t *Table) collect(s *Side, own, far uint8, soft bool, now uint32) Verdict 
 		set |= isSampled
 	}
 	slot := t.slot(s, now)
-	if slot == nil {
+	want := match(s.Proto, s.Port)
+	if slot == nil || !slot.add(want, set) {
 		return Verdict{}
 	}
-	or(&slot.state, set)
 	slot.meet(s.Far, s.FarGen, s.FarPort)
 	// Of UDP what comes in counts, because what goes out may be a scan's; that
 	// something went out as well is asked for later.
@@ -139,7 +138,7 @@ func (t *Table) collect(s *Side, own, far uint8, soft bool, now uint32) Verdict 
 		return Verdict{}
 	}
 	n := bits.OnesCount64(slot.fan.Load())
-	or(&slot.state, isPosted)
+	slot.add(want, isPosted)
 	if n >= overwhelming {
 		t.confirm(s.key(), v)
 		slot.free()
@@ -224,11 +223,4 @@ func (t *Table) vetoed(k key, slot *slot) bool {
 	}
 	n := t.farFan(k, slot)
 	return n >= 2 && n > bits.OnesCount64(slot.fan.Load())
-}
-
-// or sets bits of a word.
-func or(w *atomic.Uint64, set uint64) {
-	if w.Load()&set != set {
-		w.Or(set)
-	}
 }

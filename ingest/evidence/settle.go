@@ -46,7 +46,7 @@ func (t *Table) Settle(now uint32, end bool, tell func(Told)) {
 			continue
 		}
 		for i := range c {
-			if e := &c[i]; e.head.Load() != 0 {
+			if e := &c[i]; e.head.Load() != 0 && e.head.Load()&isBusy == 0 {
 				t.settle(e, uint32(n*chunkSize+i), now, end, tell)
 			}
 		}
@@ -82,7 +82,7 @@ func (t *Table) settle(e *endpoint, binding, now uint32, end bool, tell func(Tol
 		case told.Evidence == profiler.NoEvidence:
 		case strong(told.Evidence, own):
 			tell(told)
-			or(&s.state, isPosted)
+			s.add(state&matchMask, isPosted)
 			if !end {
 				t.confirm(k, told.Evidence)
 				s.free()
@@ -107,7 +107,7 @@ func (t *Table) weak(e *endpoint, ports []Told, now uint32, tell func(Told)) {
 		switch {
 		case s == nil:
 		case !many:
-			or(&s.state, isPosted)
+			s.add(match(told.Proto, told.Port), isPosted)
 			tell(told)
 		default:
 			if s.state.Load()&isPosted != 0 {

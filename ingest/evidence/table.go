@@ -31,10 +31,13 @@ type chunk [chunkSize]endpoint
 
 // endpoint is 256 bytes: a head and ten slots of 24 bytes.
 type endpoint struct {
-	head   atomic.Uint64 // generation, low 16 bits; when it was first seen, Unix seconds
+	head   atomic.Uint64 // isBusy; generation, low 16 bits; when it was first seen, Unix seconds
 	budget atomic.Uint64 // see budget.go
 	slots  [slots]slot
 }
+
+// isBusy says of a place that it is being emptied for another holder.
+const isBusy = 1 << 63
 
 // slot is a port of an endpoint that is under observation. Workers only add to
 // it, by OR, by a minimum or by counting a bit, so that the order of records
@@ -123,14 +126,19 @@ func (t *Table) endpoint(binding, gen uint32, now uint32, create bool) *endpoint
 		switch {
 		case h>>32 == want>>32:
 			return e
-		case !create:
-			return nil
-		case e.head.CompareAndSwap(h, want|uint64(now)):
+		case !create || h&isBusy != 0:
+			return nil // what is being emptied takes nothing for a moment
+		case h == 0:
+			if e.head.CompareAndSwap(0, want|uint64(now)) {
+				return e
+			}
+		case e.head.CompareAndSwap(h, h|isBusy):
 			// Another holder: what was observed of the last one is not its.
 			for i := range e.slots {
 				e.slots[i].free()
 			}
 			e.budget.Store(0)
+			e.head.Store(want | uint64(now))
 			return e
 		}
 	}
@@ -208,6 +216,19 @@ func (e *endpoint) victim() *slot {
 	return worst
 }
 
+// add sets flags of a slot, unless it was freed, or is another port's by now.
+func (s *slot) add(want, set uint64) bool {
+	for {
+		state := s.state.Load()
+		switch {
+		case state&matchMask != want:
+			return false
+		case state&set == set || s.state.CompareAndSwap(state, state|set):
+			return true
+		}
+	}
+}
+
 // free empties a slot.
 func (s *slot) free() {
 	s.fan.Store(0)
@@ -228,7 +249,9 @@ func (s *slot) count(bit uint64, window, now uint32) {
 			}
 		}
 	}
-	or(&s.fan, bit)
+	if s.fan.Load()&bit == 0 {
+		s.fan.Or(bit)
+	}
 }
 
 // meet notes the other end.
@@ -253,8 +276,7 @@ func (s *slot) farKey(proto uint8) key {
 
 // mark says of a side's port that a connection was opened from it.
 func (t *Table) mark(s *Side, flag uint64, now uint32) {
-	if x := t.slot(s, now); x != nil {
-		or(&x.state, flag)
+	if x := t.slot(s, now); x != nil && x.add(match(s.Proto, s.Port), flag) {
 		x.meet(s.Far, s.FarGen, s.FarPort)
 	}
 }
