@@ -64,6 +64,7 @@ type View struct {
 	summary *[1024]uint64 // of base and overlay together
 	base    *Set
 	over    *overlay // nil if nothing has changed since the base
+	moved   *moved   // nil if no address has moved
 	len     int
 }
 
@@ -106,7 +107,7 @@ func newView(base *Set) *View {
 // with is v after changes.
 func (v *View) with(changes []Change) *View {
 	over, grown := v.over.apply(v.base, changes)
-	next := &View{summary: v.summary, base: v.base, over: over, len: v.len + grown}
+	next := &View{summary: v.summary, base: v.base, over: over, moved: v.moved.apply(changes), len: v.len + grown}
 	if over == nil {
 		next.summary = v.base.summary
 		return next
@@ -142,13 +143,15 @@ func (l *Live) Change(changes []Change) {
 
 // Swap replaces the base, which may be nil for an empty one and is owned by
 // Live from now on, and forgets all changes except rest: those that came after
-// the entries of the new base were read. The old base is unmapped when every
-// reader has passed. A set is given to a Live once: never pass one again that
-// was swapped out.
+// the entries of the new base were read. When bindings moved stays known. The
+// old base is unmapped when every reader has passed. A set is given to a Live
+// once: never pass one again that was swapped out.
 func (l *Live) Swap(base *Set, rest []Change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.replace(newView(base).with(rest))
+	next := newView(base)
+	next.moved = l.view.Load().moved
+	l.replace(next.with(rest))
 }
 
 func (l *Live) replace(v *View) {

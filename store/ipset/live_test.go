@@ -44,7 +44,7 @@ func TestAgainstMap(t *testing.T) {
 		})
 		addr := rapid.SampledFrom(addrs)
 		change := rapid.Custom(func(t *rapid.T) Change {
-			return Change{addr.Draw(t, "addr"), binding.Draw(t, "binding"), rapid.Bool().Draw(t, "remove")}
+			return Change{Addr: addr.Draw(t, "addr"), Binding: binding.Draw(t, "binding"), Remove: rapid.Bool().Draw(t, "remove")}
 		})
 		want := map[[16]byte]Binding{}
 		note := func(changes []Change) {
@@ -131,16 +131,16 @@ func TestOverlayKeepsOnlyDifferences(t *testing.T) {
 		change       Change
 		overlay, len int
 	}{
-		{"what the base says", Change{a, Binding{1, 1}, false}, 0, 1},
-		{"another owner", Change{a, Binding{1, 2}, false}, 1, 1},
-		{"the base's again", Change{a, Binding{1, 1}, false}, 0, 1},
-		{"removed", Change{a, Binding{}, true}, 1, 0},
-		{"removed twice", Change{a, Binding{}, true}, 1, 0},
-		{"unknown removed", Change{b, Binding{}, true}, 1, 0},
-		{"added", Change{b, Binding{2, 1}, false}, 2, 1},
-		{"IPv6 added", Change{c, Binding{3, 1}, false}, 3, 2},
-		{"added removed", Change{b, Binding{}, true}, 2, 1},
-		{"back", Change{a, Binding{1, 1}, false}, 1, 2},
+		{"what the base says", Change{a, Binding{1, 1}, 0, false}, 0, 1},
+		{"another owner", Change{a, Binding{1, 2}, 0, false}, 1, 1},
+		{"the base's again", Change{a, Binding{1, 1}, 0, false}, 0, 1},
+		{"removed", Change{a, Binding{}, 0, true}, 1, 0},
+		{"removed twice", Change{a, Binding{}, 0, true}, 1, 0},
+		{"unknown removed", Change{b, Binding{}, 0, true}, 1, 0},
+		{"added", Change{b, Binding{2, 1}, 0, false}, 2, 1},
+		{"IPv6 added", Change{c, Binding{3, 1}, 0, false}, 3, 2},
+		{"added removed", Change{b, Binding{}, 0, true}, 2, 1},
+		{"back", Change{a, Binding{1, 1}, 0, false}, 1, 2},
 	} {
 		live.Change([]Change{step.change})
 		if live.Overlay() != step.overlay || live.Len() != step.len {

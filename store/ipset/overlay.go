@@ -6,6 +6,7 @@ package ipset
 type Change struct {
 	Addr    [16]byte
 	Binding Binding // ignored if Remove
+	Since   int64   // when it came from another holder, Unix ns; 0: open to the past
 	Remove  bool
 }
 
