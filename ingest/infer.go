@@ -4,6 +4,7 @@ package ingest
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/portolan/portolan/ingest/evidence"
@@ -15,7 +16,9 @@ import (
 // infer is the evidence stage of `ports: inferred`: it asks of every side whether
 // it serves its port or uses the other one, and leaves undetermined what nothing
 // shows yet.
-func (w *worker) infer(records []flow.Record, arrival int64) {
+func (w *worker) infer(b *flow.Batch, arrival int64) {
+	records := b.Records
+	bare := w.flagged.note(b)
 	f := w.findings[:0]
 	now := uint32(arrival / int64(time.Second))
 	for i := range w.candidates {
@@ -32,7 +35,7 @@ func (w *worker) infer(records []flow.Record, arrival int64) {
 		s := evidence.Side{
 			Binding: c.binding.ID, Gen: c.binding.Gen, Far: c.far.ID, FarGen: c.far.Gen,
 			Port: c.port, FarPort: c.farPort, Proto: c.proto, Flags: r.TCPFlags,
-			Out: c.out, Single: r.Packets == 1, Sampled: r.Sampling > 1,
+			Out: c.out, Single: r.Packets == 1, Bare: bare, Few: r.Packets <= fewPackets, Sampled: r.Sampling > 1,
 			Group: group(&r.Dst) || group(&r.Src),
 		}
 		far := &r.Src
@@ -47,6 +50,11 @@ func (w *worker) infer(records []flow.Record, arrival int64) {
 			}
 		}
 		v := w.evidence.Judge(&s, now)
+		if r.ReversePackets > 0 { // the record tells of both directions
+			s.Out, s.Flags = !c.out, r.ReverseTCPFlags
+			s.Single, s.Few = r.ReversePackets == 1, r.ReversePackets <= fewPackets
+			v = v.And(w.evidence.Judge(&s, now))
+		}
 		switch {
 		case v.Listening != profiler.NoEvidence:
 			key := pairKey(c.binding.ID, c.binding.Gen, c.proto, c.port, profiler.Listening)
@@ -59,6 +67,32 @@ func (w *worker) infer(records []flow.Record, arrival int64) {
 		}
 	}
 	w.findings = f
+}
+
+// fewPackets is how many packets of TCP, in one direction and without flags, do
+// not make a conversation: one that opens and closes has more.
+const fewPackets = 3
+
+// flagged remembers which exporters have shown a TCP flag: of them a record
+// without one tells of a null scan, of all others nothing. All workers write it;
+// a bit that two exporters share costs the records without flags of one of them.
+type flagged [64]atomic.Uint64
+
+// note enters the records of a batch and tells whether its exporter has flags.
+func (f *flagged) note(b *flow.Batch) bool {
+	id := &b.Stream.ID
+	h := (binary.LittleEndian.Uint32(id.Exporter[12:]) ^ binary.LittleEndian.Uint32(id.Exporter[:]) ^ binary.LittleEndian.Uint32(id.Exporter[8:]) ^ b.Domain) * 0x9e3779b1
+	word, bit := &f[h>>26], uint64(1)<<(h>>20&63)
+	if word.Load()&bit != 0 {
+		return true
+	}
+	for i := range b.Records {
+		if r := &b.Records[i]; r.Proto == protoTCP && (r.TCPFlags|r.ReverseTCPFlags) != 0 {
+			word.Or(bit)
+			return true
+		}
+	}
+	return false
 }
 
 // deniedEvent is what a firewall says of a flow that it let nothing through of

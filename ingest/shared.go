@@ -17,6 +17,7 @@ import (
 type shared struct {
 	set      *ipset.Live
 	evidence *evidence.Table // nil: `ports: all`
+	flagged  flagged         // exporters
 	pairs    *pairTable
 	streams  *flow.Streams
 	interval atomic.Int64 // the reprofile interval, nanoseconds

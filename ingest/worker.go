@@ -160,9 +160,9 @@ func (w *worker) batch(view *ipset.View, b *flow.Batch, arrival int64) {
 	if w.verbose {
 		w.logProcessing(b, arrival)
 	}
-	w.resolve(view, b.Records, arrival)
+	w.resolve(view, b, arrival)
 	if w.evidence != nil {
-		w.infer(b.Records, arrival)
+		w.infer(b, arrival)
 	} else {
 		w.judge()
 	}
@@ -174,8 +174,10 @@ func (w *worker) batch(view *ipset.View, b *flow.Batch, arrival int64) {
 var noAddress [16]byte
 
 // resolve looks both sides of every record up, all at once so that the cache
-// misses overlap; external sides end here.
-func (w *worker) resolve(view *ipset.View, records []flow.Record, arrival int64) {
+// misses overlap; external sides end here, and those of an address that was
+// somebody else's at the flow's own time.
+func (w *worker) resolve(view *ipset.View, b *flow.Batch, arrival int64) {
+	records := b.Records
 	n := len(records)
 	addresses, bindings := w.addresses[:2*n], w.bindings[:2*n]
 	for i := range records {
@@ -183,9 +185,13 @@ func (w *worker) resolve(view *ipset.View, records []flow.Record, arrival int64)
 	}
 	view.LookupBatch(addresses, bindings)
 	c := w.candidates[:0]
+	moved := w.counts.moved()
 	for i := range records {
 		r := &records[i]
 		src, dst := bindings[2*i], bindings[2*i+1]
+		if src.Gen > 1 || dst.Gen > 1 {
+			src, dst = w.hold(view, b, r, src, dst)
+		}
 		if src.Gen != 0 {
 			c = append(c, candidate{src, dst, r.SrcPort, r.DstPort, r.Proto, true, uint16(i)})
 		}
@@ -200,7 +206,8 @@ func (w *worker) resolve(view *ipset.View, records []flow.Record, arrival int64)
 		}
 	}
 	w.counts.sides[fateNoAddress] += nowhere
-	w.counts.sides[fateExternal] += uint64(2*n-len(c)) - nowhere
+	moved = w.counts.moved() - moved
+	w.counts.sides[fateExternal] += uint64(2*n-len(c)) - nowhere - moved
 	w.candidates = c
 	if w.verbose {
 		w.logExternals(addresses, bindings, arrival)

@@ -19,6 +19,8 @@ type Side struct {
 	Flags        uint8 // TCP flags, 0 where the exporter has none
 	Out          bool  // the record goes from this end to the other
 	Single       bool  // the record is of one packet
+	Few          bool  // and of so few that they open and close no connection
+	Bare         bool  // no flags, from an exporter that has them of other records
 	Sampled      bool  // the exporter takes one packet in many
 	Group        bool  // the other end, or this one, is a multicast or broadcast address
 	Initiator    Initiator
@@ -46,12 +48,19 @@ const (
 	tcp = 6
 	udp = 17
 
+	tftp = 69
+
 	flagFIN = 1
 	flagSYN = 2
 	flagRST = 4
 	flagPSH = 8
 	flagACK = 16
 )
+
+// And is what two records, or the two directions of one, show together.
+func (v Verdict) And(w Verdict) Verdict {
+	return Verdict{max(v.Listening, w.Listening), v.Contacted || w.Contacted, max(v.Counterparts, w.Counterparts)}
+}
 
 // Judge takes a side at a time (Unix seconds) and tells what is certain by now.
 // What is not, Settle decides later.
@@ -87,8 +96,16 @@ func (t *Table) Judge(s *Side, now uint32) Verdict {
 			return Verdict{}
 		}
 		soft = f&(flagPSH|flagFIN|flagSYN) == 0 && !s.Out
+		if s.Single && !s.Sampled && f&(flagPSH|flagSYN) == 0 {
+			return Verdict{} // an ACK scan's, or a FIN scan's with ACK
+		}
+	} else if s.Proto == tcp && (s.Bare || s.Few && !s.Sampled) {
+		return Verdict{} // a null scan's, or nothing that was answered
 	}
 	if far <= listedHigh && own >= unlisted {
+		if s.Proto == udp && s.FarPort == tftp && s.Out {
+			t.mark(s, isTransfer, now) // the answers come from another port (RFC 1350 section 4)
+		}
 		return Verdict{Contacted: s.Proto == tcp && !soft || !s.Out}
 	}
 	if e := t.confirmed(s.key()); e != profiler.NoEvidence {
@@ -110,6 +127,8 @@ func (t *Table) collect(s *Side, own, far uint8, soft bool, now uint32) Verdict 
 	switch {
 	case s.Port == s.FarPort:
 		set |= isSame
+	case reserved(s.Proto, s.Port, own, far):
+		set |= isBetter | isWorse
 	case own < far || own == far && s.Port < s.FarPort:
 		set |= isBetter
 	default:
@@ -126,7 +145,9 @@ func (t *Table) collect(s *Side, own, far uint8, soft bool, now uint32) Verdict 
 	slot.meet(s.Far, s.FarGen, s.FarPort)
 	// Of UDP what comes in counts, because what goes out may be a scan's; that
 	// something went out as well is asked for later.
-	if !soft && (s.Proto == tcp || !s.Out) && (far > listedEphemeral || s.Port == s.FarPort) {
+	// An ACK alone that leaves a client's port may be a scan's as well.
+	probe := s.Proto == tcp && s.Single && own >= windowsRPC && s.Flags == flagACK
+	if !soft && !probe && (s.Proto == tcp || !s.Out) && (far > listedEphemeral || s.Port == s.FarPort) {
 		h := uint32(s.FarPort) * 0x9e3779b1
 		if s.Port == s.FarPort {
 			h = s.FarHash * 0x9e3779b1
@@ -182,7 +203,7 @@ func (t *Table) certain(k key, slot *slot, own uint8) profiler.Evidence {
 	state := slot.state.Load()
 	fan := bits.OnesCount64(slot.fan.Load())
 	switch {
-	case state&isClient != 0 && fan < 4:
+	case state&(isClient|isTransfer) != 0 && fan < 4:
 		return profiler.NoEvidence
 	case own != ftpData && fan >= needed(k.proto(), state, own) && t.outweighs(k, slot, fan):
 		return profiler.FanIn
@@ -190,6 +211,13 @@ func (t *Table) certain(k key, slot *slot, own uint8) profiler.Evidence {
 		return profiler.Service
 	}
 	return profiler.NoEvidence
+}
+
+// reserved tells whether the listed port may be a client's of a service that is
+// listed as well: NFS and its like are asked from ports below 1024, and UDP
+// clients that keep their socket keep its port for as long.
+func reserved(proto uint8, port uint16, own, far uint8) bool {
+	return far == listedEphemeral && (proto == udp && own == listedHigh || own == listedLow && port >= 600)
 }
 
 // answered tells whether the end has taken part: an unanswered question proves

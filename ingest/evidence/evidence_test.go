@@ -27,11 +27,12 @@ type record struct {
 	packets      int
 	declared     Initiator // of the source
 	group        bool
+	bare         bool // without flags, of an exporter that has them
 }
 
 // sides are what a worker makes of a record.
 func (r record) sides() (list []Side) {
-	side := Side{Proto: r.proto, Flags: r.flags, Single: r.packets == 1, Group: r.group}
+	side := Side{Proto: r.proto, Flags: r.flags, Single: r.packets == 1, Few: r.packets <= 3, Bare: r.bare, Group: r.group}
 	if r.src != 0 {
 		s := side
 		s.Binding, s.Gen, s.Port, s.FarPort, s.Out, s.FarHash, s.Initiator = r.src, 1, r.sport, r.dport, true, r.dst*77, r.declared
@@ -133,6 +134,28 @@ func TestGuards(t *testing.T) {
 		}
 		return list
 	}
+	from := func(list []record, port uint16) []record {
+		for i := range list {
+			if list[i].src == client {
+				list[i].sport = port
+			} else {
+				list[i].dport = port
+			}
+		}
+		return list
+	}
+	bare := func(list []record) []record {
+		for i := range list {
+			list[i].bare = list[i].flags == 0
+		}
+		return list
+	}
+	plain := func(list []record) []record {
+		for i := range list {
+			list[i].flags = 0
+		}
+		return list
+	}
 	many := func(n int, f func(i int) []record) (list []record) {
 		for i := range n {
 			list = append(list, f(i)...)
@@ -155,6 +178,14 @@ func TestGuards(t *testing.T) {
 		{"a FIN scan", scan(flagFIN, 4096), nil},
 		{"a XMAS scan", scan(flagFIN|flagPSH|32, 4096), nil},
 		{"an ACK scan", scan(flagACK, 4096), nil},
+		{"a scan of FIN and ACK", scan(flagFIN|flagACK, 4096), nil},
+		{"an ACK scan from one port", from(scan(flagACK, 4096), 61000), nil},
+		{"a null scan, by an exporter that has flags", bare(from(scan(0, 4096), 61000)), nil},
+		{"a connection without flags, by an exporter that has none", plain(conversation(client, 51000, server, 443, tcp)), map[string]profiler.Evidence{"2 tcp/443": profiler.Service}},
+		{"attempts without flags", []record{{src: client, dst: server, sport: 51000, dport: 443, proto: tcp, packets: 3}}, nil},
+		{"NFS from a reserved port", conversation(client, 892, server, 2049, tcp), nil},
+		{"RADIUS from a listed port", conversation(client, 20000, server, 1812, udp), nil},
+		{"a file by TFTP", append(conversation(client, 3445, server, 69, udp), conversation(client, 3445, server, 50618, udp)...), map[string]profiler.Evidence{"2 udp/69": profiler.Service}},
 		{"an unanswered UDP scan", many(4096, func(i int) []record {
 			return []record{{src: client, dst: server, sport: 40001, dport: uint16(1 + i*16), proto: udp, packets: 1}}
 		}), nil},

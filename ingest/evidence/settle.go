@@ -142,7 +142,9 @@ func (t *Table) verdict(k key, s *slot, own uint8, young bool) profiler.Evidence
 	state := s.state.Load()
 	fan := bits.OnesCount64(s.fan.Load())
 	proto := k.proto()
-	if state&isClient != 0 && fan < 4 || !answered(proto, state) {
+	// Of one packet in many the answer is seldom seen.
+	unseen := young && state&isSampled != 0 && state&isIn != 0
+	if state&(isClient|isTransfer) != 0 && fan < 4 || !answered(proto, state) && !unseen {
 		return profiler.NoEvidence
 	}
 	k2 := needed(proto, state, own)
@@ -163,11 +165,11 @@ func (t *Table) verdict(k key, s *slot, own uint8, young bool) profiler.Evidence
 		return profiler.NoEvidence
 	case better && own <= assigned && (own != listedEphemeral || young && t.ephemeral(proto, s)):
 		return profiler.Service
-	case !young:
+	case !young || t.farIs(isTransfer, k, s):
 		return profiler.NoEvidence
-	case t.farIsClient(k, s):
+	case t.farIs(isClient, k, s):
 		return profiler.Peer
-	case better && !guess(proto, s, own):
+	case better && !t.guess(proto, s, own):
 		return profiler.Class
 	}
 	return profiler.NoEvidence
@@ -182,10 +184,10 @@ func neededYoung(proto uint8, state uint64, own uint8) int {
 }
 
 // guess tells whether the ranges of the two ports are worth nothing.
-func guess(proto uint8, s *slot, own uint8) bool {
+func (t *Table) guess(proto uint8, s *slot, own uint8) bool {
 	far := rank(proto, uint16(s.far.Load()>>16))
 	port := uint16(s.state.Load() >> portShift)
-	return own >= otherHigh && far >= otherHigh || own == far || proto == udp && (port >= 10000 || own == otherLow)
+	return own >= otherHigh && far >= otherHigh || own == far || proto == udp && (port >= 10000 || own == otherLow && !t.ephemeral(proto, s))
 }
 
 // ephemeral tells whether the other end's port is from a range that systems take
@@ -195,8 +197,8 @@ func (t *Table) ephemeral(proto uint8, s *slot) bool {
 	return far >= windowsRPC || far == otherLow
 }
 
-// farIsClient tells whether the other end is known to have opened the connection.
-func (t *Table) farIsClient(k key, s *slot) bool {
+// farIs tells whether a flag was set of the other end's port.
+func (t *Table) farIs(flag uint64, k key, s *slot) bool {
 	far := t.farSlot(s.farKey(k.proto()))
-	return far != nil && far.state.Load()&isClient != 0
+	return far != nil && far.state.Load()&flag != 0
 }

@@ -60,9 +60,10 @@ const (
 	isClient                   // a connection was opened from it
 	isBetter                   // its port ranks better than the other one
 	isWorse
-	isSame    // the ports are equal
-	isSampled // by an exporter that samples
-	isPosted  // settled, and told
+	isSame     // the ports are equal
+	isSampled  // by an exporter that samples
+	isPosted   // settled, and told
+	isTransfer // asked for a file by TFTP, which a port of the moment serves
 
 	protoMask = 3
 	portShift = 16
