@@ -61,20 +61,22 @@ func (d datagramDrop) String() string {
 type fate uint8
 
 const (
-	fateExternal     fate = iota // its address belongs to no endpoint
-	fateDuplicate                // its pair was posted within the reprofile interval, or is on its way
-	fateUndetermined             // nothing shows yet which side serves
-	fateObserved                 // handed on to be posted
-	fateNoPort                   // dropped: not TCP, UDP or SCTP, or port 0
-	fateNoAddress                // dropped: the record has no address for it, or ::
-	fateTableFull                // dropped: all places for its pair are taken by posts under way
+	fateExternal      fate = iota // its address belongs to no endpoint
+	fateDuplicate                 // its pair was posted within the reprofile interval, or is on its way
+	fateUndetermined              // nothing shows yet which side serves
+	fateObserved                  // handed on to be posted
+	fateNoPort                    // dropped: not TCP, UDP or SCTP, or port 0
+	fateNoAddress                 // dropped: the record has no address for it, or ::
+	fateTableFull                 // dropped: all places for its pair are taken by posts under way
+	fateBeforeMove                // dropped: its address belonged to another endpoint then
+	fateStraddlesMove             // dropped: its address changed hands while the flow went on
 
 	fates = iota
 	// Fates from here on are drops.
 	firstDroppedFate = fateNoPort
 )
 
-var fateNames = [fates]string{"external", "duplicate", "undetermined", "observed", "no_port", "no_address", "table_full"}
+var fateNames = [fates]string{"external", "duplicate", "undetermined", "observed", "no_port", "no_address", "table_full", "before_move", "straddles_move"}
 
 func (f fate) String() string { return fateNames[f] }
 
@@ -112,6 +114,9 @@ type tally struct {
 // tallyWords is tally seen as an array, so that publishing it is one loop. The 3
 // are the counts that stand alone.
 const tallyWords = paths + 3 + datagramDrops + int(flow.Problems) + int(flow.Versions) + fates + profiler.Outcomes + losses
+
+// moved counts the sides that were dropped because an address changed hands.
+func (t *tally) moved() uint64 { return t.sides[fateBeforeMove] + t.sides[fateStraddlesMove] }
 
 // words is t as the array that its fields are: they are all uint64 or arrays of it.
 func (t *tally) words() *[tallyWords]uint64 { return (*[tallyWords]uint64)(unsafe.Pointer(t)) }
