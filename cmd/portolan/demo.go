@@ -65,7 +65,11 @@ const demoDevice = "portolan0"
 
 // newStage makes namespaces where this process may, and else takes loopback.
 func newStage() (*stage, error) {
-	s := &stage{conf: config{ports: "all", interval: profiler.DefaultInterval, logLevel: slog.LevelWarn}}
+	s := &stage{conf: config{ports: "inferred", interval: profiler.DefaultInterval, logLevel: slog.LevelWarn}}
+	var err error
+	if s.conf.knowledge, err = loadKnowledge(""); err != nil {
+		return nil, err
+	}
 	routers, err := netns.New()
 	if err != nil {
 		s.about = "over loopback, through UDP sockets (network namespaces and AF_XDP need root: sudo shows them)"
