@@ -94,7 +94,7 @@ func TestRestart(t *testing.T) {
 		defer c.Close()
 		h := flow.V9Header{ExportTime: time.Now().UnixNano(), Uptime: 1000}
 		datagrams := [][]byte{flow.AppendV9(nil, h, []flow.Record{{
-			Src: netip.MustParseAddr("10.9.0.2").As16(), Dst: netip.MustParseAddr("198.51.100.1").As16(), SrcPort: 443, DstPort: 50000, Proto: 6,
+			Src: netip.MustParseAddr("10.9.0.2").As16(), Dst: netip.MustParseAddr("198.51.100.1").As16(), SrcPort: 443, DstPort: 50000, Proto: 6, TCPFlags: 0x1b, Packets: 5,
 		}})}
 		if templates {
 			datagrams = append(datagrams, flow.AppendV9Templates(nil, h)) // the data waits for them
