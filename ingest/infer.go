@@ -50,7 +50,7 @@ func (w *worker) infer(b *flow.Batch, arrival int64) {
 			}
 		}
 		v := w.evidence.Judge(&s, now)
-		if r.ReversePackets > 0 { // the record tells of both directions
+		if r.ReversePackets > 0 || r.ReverseBytes > 0 { // the record tells of both directions
 			s.Out, s.Flags = !c.out, r.ReverseTCPFlags
 			s.Single, s.Few = r.ReversePackets == 1, r.ReversePackets <= fewPackets
 			v = v.And(w.evidence.Judge(&s, now))

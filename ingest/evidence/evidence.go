@@ -69,12 +69,8 @@ func (t *Table) Judge(s *Side, now uint32) Verdict {
 	switch {
 	case s.Port == 0 || s.FarPort == 0 || s.Group:
 		return Verdict{}
-	case s.Initiator == Other:
-		t.confirm(s.key(), profiler.Exporter)
-		return Verdict{Listening: profiler.Exporter}
-	case s.Initiator == Self:
-		t.mark(s, isClient, now)
-		return Verdict{Contacted: true}
+	case s.Initiator != Unknown:
+		return t.declared(s, far, now)
 	}
 	soft := false
 	if s.Proto == tcp && s.Flags != 0 {
@@ -112,6 +108,29 @@ func (t *Table) Judge(s *Side, now uint32) Verdict {
 		return Verdict{Listening: e}
 	}
 	return t.collect(s, own, far, soft, now)
+}
+
+// declared judges a side of a conversation whose initiator is declared. That one
+// asked says nothing of whether the other was there: it has to have answered, by
+// a record from it, or by flags that are those of a connection.
+func (t *Table) declared(s *Side, far uint8, now uint32) Verdict {
+	answered := s.Out == (s.Initiator == Other)
+	if f := s.Flags; s.Proto == tcp && f != 0 {
+		refused := f&flagRST != 0 && f&(flagSYN|flagPSH|flagFIN) == 0
+		connected := f&flagPSH != 0 || f&(flagSYN|flagFIN) != 0 && !s.Single
+		answered = f&flagACK != 0 && !refused && (answered || connected)
+	}
+	switch {
+	case s.Initiator == Self && far > listedEphemeral:
+		t.mark(s, isClient, now)
+		fallthrough
+	case s.Initiator == Self:
+		return Verdict{Contacted: answered}
+	case !answered:
+		return Verdict{}
+	}
+	t.confirm(s.key(), profiler.Exporter)
+	return Verdict{Listening: profiler.Exporter}
 }
 
 // collect enters what a record shows into the slot of its end's port, and

@@ -144,6 +144,15 @@ func TestGuards(t *testing.T) {
 		}
 		return list
 	}
+	declared := func(list []record) []record {
+		for i := range list {
+			list[i].declared = Self
+			if list[i].src == server {
+				list[i].declared = Other
+			}
+		}
+		return list
+	}
 	bare := func(list []record) []record {
 		for i := range list {
 			list[i].bare = list[i].flags == 0
@@ -174,6 +183,9 @@ func TestGuards(t *testing.T) {
 		{"a handshake", []record{{src: server, dst: client, sport: 52000, dport: 51000, proto: tcp, flags: flagSYN | flagACK, packets: 1}}, map[string]profiler.Evidence{"2 tcp/52000": profiler.Handshake}},
 		{"SYN and ACK of more than one packet is none", []record{{src: server, dst: client, sport: 52000, dport: 51000, proto: tcp, flags: flagSYN | flagACK, packets: 2}}, nil},
 		{"an exporter that declares it", []record{{src: client, dst: server, sport: 51000, dport: 52000, proto: tcp, flags: finished, packets: 3, declared: Self}}, map[string]profiler.Evidence{"2 tcp/52000": profiler.Exporter}},
+		{"a declared scan, all refused", declared(scan(flagSYN, 4096)), nil},
+		{"a declared connection without flags", declared(plain(conversation(client, 51000, server, 52000, tcp))), map[string]profiler.Evidence{"2 tcp/52000": profiler.Exporter}},
+		{"a declared attempt without flags", declared(plain(conversation(client, 51000, server, 52000, tcp)[:1])), nil},
 		{"a SYN scan, all refused", scan(flagSYN, 4096), nil},
 		{"a FIN scan", scan(flagFIN, 4096), nil},
 		{"a XMAS scan", scan(flagFIN|flagPSH|32, 4096), nil},
@@ -255,6 +267,9 @@ func TestContactedByAScanIsBounded(t *testing.T) {
 		w.see(now0, record{src: 1, dst: 2, sport: 40000, dport: uint16(p), proto: tcp, flags: flagSYN, packets: 1})
 		w.see(now0, record{src: 1, dst: 2, sport: 40000, dport: uint16(p), proto: udp, packets: 1})
 	}
+	for p := 1; p < 65536; p++ {
+		w.see(now0, record{src: 1, dst: 2, sport: 40000, dport: uint16(p), proto: tcp, flags: flagSYN, packets: 1, declared: Self})
+	}
 	if len(w.contacted) != 0 {
 		t.Errorf("%d contacted ports", len(w.contacted))
 	}
@@ -278,16 +293,21 @@ func TestMovedAddress(t *testing.T) {
 // office is random traffic of a few endpoints with few ports each, so that no
 // slot has to make room.
 func office(r *rand.Rand) (list []record) {
-	ports := []uint16{22, 80, 443, 5060, 9777, 20777, 33000, 40000, 51000, 52000}
+	services, clients := []uint16{22, 80, 443, 5060, 9777}, []uint16{20777, 33000, 40000, 51000, 52000}
+	r.Shuffle(5, func(i, j int) { services[i], services[j] = services[j], services[i] })
+	r.Shuffle(5, func(i, j int) { clients[i], clients[j] = clients[j], clients[i] })
 	for range 60 {
 		a, b := uint32(1+r.IntN(5)), uint32(r.IntN(6))
 		proto, flags := uint8(tcp), []uint8{finished, finished, flagSYN, flagACK, flagSYN | flagACK, flagRST | flagACK, 0}[r.IntN(7)]
-		pa, pb := ports[r.IntN(5)], ports[5+r.IntN(5)]
+		if r.IntN(3) == 0 {
+			proto, flags = udp, 0
+		}
+		pa, pb := services[r.IntN(3)], clients[r.IntN(2)] // of two protocols: ten slots
 		if r.IntN(2) == 0 {
 			pa, pb = pb, pa
 		}
 		list = append(list, record{src: a, dst: b, sport: pa, dport: pb, proto: proto, flags: flags, packets: 1 + r.IntN(2)})
-		if b != 0 && flags == finished {
+		if b != 0 && (flags == finished || proto == udp && r.IntN(2) == 0) {
 			list = append(list, record{src: b, dst: a, sport: pb, dport: pa, proto: proto, flags: flags, packets: 2})
 		}
 	}
