@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/portolan/portolan/ingest/flow"
 	"github.com/portolan/portolan/store/ipset"
@@ -18,10 +19,24 @@ const benchEndpoints = 1 << 20
 // BenchmarkSteadyState is decode, lookup, evidence and dedup of traffic whose
 // pairs have all been posted: 10, 70 and 20 % of records with 0, 1 and 2
 // internal sides, four ports an endpoint. ns/record is the figure to compare.
+//
+// first: no address has ever moved; moved: every one has, an hour ago; moving:
+// so it is, and a further one moves now, so that each side has to be asked about.
 func BenchmarkSteadyState(b *testing.B) {
+	b.Run("first", func(b *testing.B) { benchSteadyState(b, false, false) })
+	b.Run("moved", func(b *testing.B) { benchSteadyState(b, true, false) })
+	b.Run("moving", func(b *testing.B) { benchSteadyState(b, true, true) })
+}
+
+func benchSteadyState(b *testing.B, moved, moving bool) {
 	entries := make([]ipset.Entry, benchEndpoints)
+	moves := make([]ipset.Moved, 0, benchEndpoints)
 	for i := range entries {
 		entries[i] = ipset.Entry{Addr: addrOf(i), Binding: ipset.Binding{ID: uint32(i + 1), Gen: 1}}
+		if moved {
+			entries[i].Binding.Gen = 2
+			moves = append(moves, ipset.Moved{ID: uint32(i + 1), Since: day.Add(-time.Hour).UnixNano()})
+		}
 	}
 	path := filepath.Join(b.TempDir(), "endpoints")
 	if err := ipset.Write(path, entries); err != nil {
@@ -33,6 +48,10 @@ func BenchmarkSteadyState(b *testing.B) {
 	}
 	live := ipset.NewLive(set)
 	b.Cleanup(func() { live.Close() })
+	live.SetMoved(moves)
+	if moving {
+		live.SetMoved([]ipset.Moved{{ID: benchEndpoints + 1, Since: day.Add(time.Hour).UnixNano()}})
+	}
 	o := newOffline(b, Config{Set: live, Sink: newMemorySink(), Pairs: 8 * benchEndpoints})
 
 	datagrams := benchTraffic(1 << 14)

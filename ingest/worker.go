@@ -184,6 +184,7 @@ func (w *worker) resolve(view *ipset.View, b *flow.Batch, arrival int64) {
 		addresses[2*i], addresses[2*i+1] = records[i].Src, records[i].Dst
 	}
 	view.LookupBatch(addresses, bindings)
+	w.touchMoved(view, bindings, arrival)
 	c := w.candidates[:0]
 	moved := w.counts.moved()
 	for i := range records {

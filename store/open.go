@@ -20,6 +20,7 @@ import (
 
 	"github.com/portolan/portolan/profiler"
 	"github.com/portolan/portolan/profiler/rules"
+	"github.com/portolan/portolan/store/ipset"
 )
 
 // schema is the version of the layout in keys.go and values.go.
@@ -353,6 +354,9 @@ func (s *Store) loadBindings(r *reader) error {
 			s.free = append(s.free, id)
 		} else {
 			used++
+			if b.since != 0 {
+				s.set.moved = append(s.set.moved, ipset.Moved{ID: id, Since: b.since})
+			}
 		}
 	}
 	if used != s.counters.bindings {

@@ -29,6 +29,7 @@ type set struct {
 	dir      string
 	seq      uint64 // that the base was made at
 	log      []ipset.Change
+	moved    []ipset.Moved // what the store was opened with, until live has it
 	building bool
 	stopping bool
 	wg       sync.WaitGroup
@@ -38,9 +39,19 @@ func (s *Store) setPath(seq uint64) string {
 	return filepath.Join(s.set.dir, fmt.Sprintf("%016x-%d.ipset", s.identity.id, seq))
 }
 
-// openSet maps the file of the present bindings, or makes it. A disk that does
-// not take the file is no reason to stop: the set then lives in memory.
+// openSet opens the set, and tells it of the bindings that have moved.
 func (s *Store) openSet() error {
+	if err := s.openLive(); err != nil {
+		return err
+	}
+	s.set.live.SetMoved(s.set.moved)
+	s.set.moved = nil
+	return nil
+}
+
+// openLive maps the file of the present bindings, or makes it. A disk that does
+// not take the file is no reason to stop: the set then lives in memory.
+func (s *Store) openLive() error {
 	s.set.dir = filepath.Join(s.dir, "ipset")
 	path := s.setPath(s.counters.seq)
 	base, err := ipset.Open(path)

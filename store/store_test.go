@@ -141,8 +141,11 @@ func verify(t testing.TB, s *Store) {
 				t.Errorf("binding %d is not listed under endpoint %d", id, b.endpoint)
 			}
 			live := s.set.live.Reader()
-			if got, ok := live.Acquire().Lookup(&b.addr); !ok || got != (ipset.Binding{ID: id, Gen: b.gen}) {
+			view := live.Acquire()
+			if got, ok := view.Lookup(&b.addr); !ok || got != (ipset.Binding{ID: id, Gen: b.gen}) {
 				t.Errorf("sensors see %v for binding %d of generation %d", got, id, b.gen)
+			} else if since := view.Since(got); since != b.since {
+				t.Errorf("sensors see binding %d hold since %d instead of %d", id, since, b.since)
 			}
 			live.Close()
 		}

@@ -182,7 +182,7 @@ func (t *txn) assign(id uint32, b binding) {
 	t.binds[id] = b
 	t.addrs[b.addr] = id
 	t.owned[owned{b.endpoint, id}] = true
-	t.changes = append(t.changes, ipset.Change{Addr: b.addr, Binding: ipset.Binding{ID: id, Gen: b.gen}})
+	t.changes = append(t.changes, ipset.Change{Addr: b.addr, Binding: ipset.Binding{ID: id, Gen: b.gen}, Since: b.since})
 }
 
 // release deletes a binding; its number is free again, one generation on.

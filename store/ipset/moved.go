@@ -20,7 +20,8 @@ import "slices"
 // beside the bindings (it would double what every lookup of every address
 // loads, for a question that the generation answers for nearly all of them).
 type moved struct {
-	pages []*movedPage // by ID / movedPageSize; nil: none of them has moved
+	pages  []*movedPage // by ID / movedPageSize; nil: none of them has moved
+	latest int64        // the last of all moves ever told of
 }
 
 type movedPage [movedPageSize]int64
@@ -54,7 +55,7 @@ func (m *moved) apply(changes []Change) *moved {
 		if next == m {
 			next, fresh = &moved{}, map[uint32]bool{}
 			if m != nil {
-				next.pages = slices.Clone(m.pages)
+				next.pages, next.latest = slices.Clone(m.pages), m.latest
 			}
 		}
 		p := c.Binding.ID / movedPageSize
@@ -69,6 +70,7 @@ func (m *moved) apply(changes []Change) *moved {
 			next.pages[p], fresh[p] = page, true
 		}
 		next.pages[p][c.Binding.ID%movedPageSize] = c.Since
+		next.latest = max(next.latest, c.Since)
 	}
 	return next
 }
@@ -78,6 +80,15 @@ func (m *moved) apply(changes []Change) *moved {
 // address and open to the past. b is what this View's lookups returned. A binding
 // of generation 1 is always open to the past: callers need not ask.
 func (v *View) Since(b Binding) int64 { return v.moved.since(b.ID) }
+
+// LastMove is the time of the last move of any address, in Unix nanoseconds, 0
+// where none has moved: what began later needs no Since.
+func (v *View) LastMove() int64 {
+	if v.moved == nil {
+		return 0
+	}
+	return v.moved.latest
+}
 
 // SetMoved tells of the bindings of the base that are not open to the past. A
 // file does not hold them: whoever opens one knows them from where the bindings

@@ -59,6 +59,11 @@ func TestMovedAgainstMap(t *testing.T) {
 				}
 			}
 			view := reader.Acquire()
+			for _, since := range want {
+				if since > view.LastMove() {
+					t.Fatalf("a move at %d, and the last at %d", since, view.LastMove())
+				}
+			}
 			for id := range uint32(3*movedPageSize + 1) {
 				if got := view.Since(Binding{id, 2}); got != want[id] {
 					t.Fatalf("binding %d holds since %d, want %d", id, got, want[id])
