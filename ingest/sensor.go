@@ -5,7 +5,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -55,6 +54,12 @@ type Config struct {
 	// up, which is then done in the set as Discover leaves it. Offline only; nil:
 	// nobody asks. The records are borrowed.
 	Discover func([]flow.Record)
+	// Internal are prefixes whose addresses become endpoints when first seen, at
+	// most MaxInternal. Admit then makes endpoints of addresses that nobody has,
+	// and tells of how many, and how many found no room. It is called from one
+	// goroutine. nil: nothing is discovered. Not Offline.
+	Internal []netip.Prefix
+	Admit    func([]netip.Addr) (added, refused int, err error)
 	// Describe tells the debug log whose binding it is.
 	Describe func(binding uint32) (mac, ip string)
 	// Now is the clock of arrivals. nil: time.Now.
@@ -109,6 +114,8 @@ type Sensor struct {
 	keeper  *keeper
 	settler *settler
 
+	changing sync.Mutex // config.Exporters, once it runs
+
 	stopWorkers, stopBatcher chan struct{}
 	cancelPosts              context.CancelFunc
 	workers, posts, keeping  sync.WaitGroup
@@ -124,6 +131,9 @@ func New(c Config) (*Sensor, error) {
 		shared:      newShared(&c, flow.Limits{}),
 		stopWorkers: make(chan struct{}),
 		stopBatcher: make(chan struct{}),
+	}
+	if err := s.newFinder(); err != nil {
+		return nil, err
 	}
 	s.batcher = newBatcher(s.shared, c.Sink)
 	s.keeper = newKeeper(s.shared, &c)
@@ -145,6 +155,12 @@ func (s *Sensor) Start() error {
 		s.batcher.queues = append(s.batcher.queues, w.queue)
 	}
 	s.batcher.queues = append(s.batcher.queues, s.settler.queue)
+	if f := s.shared.finder; f != nil {
+		for _, w := range r.workers() {
+			f.rings = append(f.rings, w.found)
+		}
+		s.keeping.Go(func() { f.run(s.stopBatcher) })
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancelPosts = cancel
 	s.posts.Go(func() { s.batcher.run(ctx, s.stopBatcher) })
@@ -181,15 +197,6 @@ func (s *Sensor) Stop(ctx context.Context) error {
 	return closed
 }
 
-// SetInterval changes the reprofile interval at once.
-func (s *Sensor) SetInterval(d time.Duration) error {
-	if err := profiler.CheckInterval(d); err != nil {
-		return fmt.Errorf("set the reprofile interval: %w", err)
-	}
-	s.shared.SetInterval(d)
-	return nil
-}
-
 // Addresses are the UDP sockets' addresses, with the ports that were chosen.
 func (s *Sensor) Addresses() []netip.AddrPort { return s.receive.addresses() }
 
@@ -212,7 +219,7 @@ func status(s *shared, b *batcher, workers []*worker, settler *settler) Status {
 	for _, w := range workers {
 		w.page.addTo(&t)
 	}
-	return Status{
+	st := Status{
 		Ledger:      t.ledger(b.inFlight(), uint64(s.streams.Waiting())),
 		Exporters:   s.streams.List(),
 		Evicted:     s.streams.Evicted(),
@@ -222,4 +229,8 @@ func status(s *shared, b *batcher, workers []*worker, settler *settler) Status {
 		XDP:         map[string]uint64{},
 		RingDrops:   map[string]uint64{},
 	}
+	if s.finder != nil {
+		st.Discovered, st.DiscoverDrops = s.finder.added.Load(), s.finder.drops()
+	}
+	return st
 }

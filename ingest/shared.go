@@ -24,6 +24,8 @@ type shared struct {
 	log      *slog.Logger
 	// discover gets the records of a message before they are looked up; nil: nobody.
 	discover func([]flow.Record)
+	// finder makes endpoints of internal addresses; nil: nobody does.
+	finder *finder
 	// describe tells the debug log whose binding it is.
 	describe func(binding uint32) (mac, ip string)
 }

@@ -49,4 +49,10 @@ type Status struct {
 	LostByGaps  uint64            // sum of the exporters' estimates, whatever their units
 	Addresses   int               // addresses in the endpoint set
 	PairsBudget int               // pairs that the table of posted pairs can hold
+
+	// Discovered are addresses that became endpoints when they were first seen, and
+	// DiscoverDrops those that did not though they could, by reason; both zero
+	// where Config.Admit is nil.
+	Discovered    uint64
+	DiscoverDrops map[string]uint64
 }

@@ -81,14 +81,20 @@ type worker struct {
 	bindings   []ipset.Binding // whose they are
 	candidates []candidate
 	findings   []finding
-	touched    uint64 // keeps the loads of touch alive
+	touched    uint64     // keeps the loads of touch alive
+	found      *foundRing // nil without a finder
 
 	verbose           bool // the debug log is on; asked once per burst
 	processing, other sampler
 }
 
 func newWorker(s *shared, wake chan<- struct{}) *worker {
+	var found *foundRing
+	if s.finder != nil {
+		found = new(foundRing)
+	}
 	return &worker{
+		found:      found,
 		shared:     s,
 		reader:     s.set.Reader(),
 		decoder:    flow.NewDecoder(s.streams),
@@ -184,6 +190,9 @@ func (w *worker) resolve(view *ipset.View, b *flow.Batch, arrival int64) {
 		addresses[2*i], addresses[2*i+1] = records[i].Src, records[i].Dst
 	}
 	view.LookupBatch(addresses, bindings)
+	if w.found != nil {
+		w.seek(addresses, bindings, arrival)
+	}
 	w.touchMoved(view, bindings, arrival)
 	c := w.candidates[:0]
 	moved := w.counts.moved()
