@@ -333,9 +333,9 @@ func (r *recorder) datagrams() []sent {
 	return r.in[:len(r.in):len(r.in)]
 }
 
-// contains tells whether a text occurs in what has arrived.
-func (r *recorder) contains(text string) bool {
-	return slices.ContainsFunc(r.datagrams(), func(d sent) bool { return bytes.Contains(d.payload, []byte(text)) })
+// contains tells whether any of the datagrams has a text in it.
+func contains(datagrams []sent, text string) bool {
+	return slices.ContainsFunc(datagrams, func(d sent) bool { return bytes.Contains(d.payload, []byte(text)) })
 }
 
 // fillRing sends frames that no exporter counts, of a protocol for experiments.
