@@ -99,10 +99,11 @@ func (f *flagged) note(b *flow.Batch) bool {
 // (IPFIX firewallEvent).
 const deniedEvent = 3
 
-// group tells whether an address is multicast or the limited broadcast.
+// group tells whether an address is multicast (RFC 5771, RFC 4291 section 2.7) or
+// the limited broadcast (RFC 919 section 7).
 func group(a *[16]byte) bool {
 	if binary.BigEndian.Uint32(a[8:]) == 0xffff && binary.BigEndian.Uint64(a[:]) == 0 {
-		return a[12] >= 224
+		return a[12]&0xf0 == 224 || binary.BigEndian.Uint32(a[12:]) == 1<<32-1
 	}
 	return a[0] == 0xff
 }

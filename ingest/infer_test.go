@@ -85,3 +85,17 @@ func TestInferWithoutFlags(t *testing.T) {
 		t.Errorf("a null scan shows %+v", found)
 	}
 }
+
+// Multicast and broadcast are nobody's; the addresses between them are somebody's
+// in captures whose addresses were made unrecognisable.
+func TestGroup(t *testing.T) {
+	for a, want := range map[string]bool{
+		"223.255.255.255": false, "224.0.0.251": true, "239.255.255.250": true, "240.0.0.1": false, "254.125.135.128": false,
+		"255.255.255.254": false, "255.255.255.255": true, "ff02::fb": true, "fe80::1": false, "::": false,
+	} {
+		x := addr(a)
+		if got := group(&x); got != want {
+			t.Errorf("%s: %v", a, got)
+		}
+	}
+}
