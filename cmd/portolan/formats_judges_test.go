@@ -46,10 +46,18 @@ func (r reading) String() string {
 // with its exporter: an uptime of 0 is 1970 to it, and one of -1 ms, which has
 // wrapped, is 2^32 ms later.
 func (r reading) same(o reading) bool {
-	near := func(a, b int64) bool {
-		off := a - b
-		return -1 <= off && off <= 1 || a == 0 || 1<<32-1 <= off && off <= 1<<32+1
+	const wrap = 1 << 32
+	wrapped := false
+	for _, at := range []*int64{&r.Start, &r.End} {
+		if *at > o.Start+wrap/2 {
+			*at -= wrap
+			wrapped = true
+		}
 	}
+	if wrapped && r.Start > r.End { // it put the two in order by what it made of them
+		r.Start, r.End = r.End, r.Start
+	}
+	near := func(a, b int64) bool { return a-b <= 1 && b-a <= 1 || a == 0 }
 	if !near(r.Start, o.Start) || !near(r.End, o.End) {
 		return false
 	}
