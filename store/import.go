@@ -82,7 +82,7 @@ func (t *txn) row(row *profiler.Row, res *ImportResult) error {
 		return err
 	}
 	changed := t.merge(e, row)
-	if changed {
+	if t.claim(e) || changed {
 		t.touch(e)
 	}
 	created := t.counters.nextEndpoint - next
@@ -195,21 +195,26 @@ func (s *Store) Delete(id string) error {
 			if err != nil {
 				return err
 			}
-			var ids []uint32
-			for k := range t.r.prefix(appendOwnedPrefix(nil, n)) {
-				if len(k) != 13 {
-					return corrupt("address of an endpoint", k)
-				}
-				ids = append(ids, binary.BigEndian.Uint32(k[9:]))
-			}
-			for _, bid := range ids {
-				b, err := t.binding(bid)
-				if err != nil {
-					return err
-				}
-				t.release(bid, b)
-			}
-			return t.remove(e)
+			return t.dismiss(e)
 		})
 	})
+}
+
+// dismiss removes an endpoint with its ports and bindings.
+func (t *txn) dismiss(e *endpoint) error {
+	var ids []uint32
+	for k := range t.r.prefix(appendOwnedPrefix(nil, e.id)) {
+		if len(k) != 13 {
+			return corrupt("address of an endpoint", k)
+		}
+		ids = append(ids, binary.BigEndian.Uint32(k[9:]))
+	}
+	for _, bid := range ids {
+		b, err := t.binding(bid)
+		if err != nil {
+			return err
+		}
+		t.release(bid, b)
+	}
+	return t.remove(e)
 }

@@ -54,6 +54,8 @@ var (
 	metaIdentity = []byte("midentity")
 	metaCounters = []byte("mcounters")
 	metaInterval = []byte("minterval")
+	// metaDiscovered is how many endpoints are discovered ones.
+	metaDiscovered = []byte("mdiscovered")
 )
 
 // address is an IP address as keys and the wire between sensor and store have

@@ -47,6 +47,9 @@ type Options struct {
 	// Now is the clock for added_at, updated_at and moves of addresses; nil is
 	// time.Now. Posts bring their own time.
 	Now func() time.Time
+	// Forget is after what time a port ages out that was not seen again, at least
+	// MinForget; 0 is never. SetForget changes it.
+	Forget time.Duration
 	// ReadOnly opens an existing store and changes nothing on the disk.
 	ReadOnly bool
 	// MinFree is the free space in bytes below which Open refuses, because
@@ -81,6 +84,9 @@ func (o *Options) defaults() error {
 	}
 	if o.RebuildAt == 0 {
 		o.RebuildAt = defaultRebuildAt
+	}
+	if err := CheckForget(o.Forget); err != nil {
+		return err
 	}
 	if o.Interval != 0 {
 		return profiler.CheckInterval(o.Interval)
@@ -160,6 +166,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.openProfile()
+	s.openForget()
 	s.breaker.armed.Store(true)
 	return s.failure()
 }
@@ -321,6 +328,13 @@ func (s *Store) load() error {
 	}
 	if err := s.counters.decode(v); err != nil {
 		return err
+	}
+	if v, ok := r.get(metaDiscovered); ok {
+		n, err := decodeNumber(v)
+		if err != nil {
+			return err
+		}
+		s.discovered = n
 	}
 	s.publish()
 	interval := s.o.Interval

@@ -88,6 +88,7 @@ func (s *Store) apply(ctx context.Context, b *profiler.Batch) error {
 			return errors.Join(err, batch.Close())
 		}
 		b.Outcomes[i] = outcome
+		s.newest = max(s.newest, b.Observations[i].Last)
 	}
 	if batch.Empty() {
 		s.logPost(ctx, b)

@@ -56,12 +56,18 @@ type Store struct {
 	life   sync.RWMutex
 	closed bool // under life
 
+	forget forgetter
+
 	mu       sync.Mutex // the fields below
 	counters counters
-	owners   []owner  // by binding id; index 0 is no binding
-	free     []uint32 // ids of deleted bindings
-	post     poster
-	set      set
+	// discovered is how many endpoints Discover made that nobody has named since,
+	// newest the time of the latest observation since Open.
+	discovered uint64
+	newest     int64
+	owners     []owner  // by binding id; index 0 is no binding
+	free       []uint32 // ids of deleted bindings
+	post       poster
+	set        set
 
 	counts  atomic.Pointer[Counts]
 	profile profile
@@ -78,6 +84,11 @@ type Counts struct {
 	Endpoints uint64 `json:"endpoints"`
 	Bindings  uint64 `json:"bindings"` // addresses
 	Ports     uint64 `json:"ports"`    // of all endpoints, in both roles
+	// Discovered is how many of the endpoints were made of an address that was
+	// seen, and named by nobody since.
+	Discovered uint64 `json:"discovered,omitempty"`
+	// Forgotten is how many ports have aged out since the store was opened.
+	Forgotten uint64 `json:"forgotten,omitempty"`
 }
 
 // Counts returns how much the store holds, as of the last commit.
@@ -85,7 +96,7 @@ func (s *Store) Counts() Counts { return *s.counts.Load() }
 
 // publish makes the counters visible to Counts.
 func (s *Store) publish() {
-	s.counts.Store(&Counts{s.counters.endpoints, s.counters.bindings, s.counters.ports})
+	s.counts.Store(&Counts{s.counters.endpoints, s.counters.bindings, s.counters.ports, s.discovered, s.forget.ports})
 }
 
 // Failed delivers the error that has stopped the store, once, and is closed
@@ -169,9 +180,11 @@ func (s *Store) commit(b *pebble.Batch) error {
 func (s *Store) Close() error {
 	if err := s.failure(); err != nil {
 		s.profile.end() // and not waited for: it may be reading
+		s.forget.end()
 		return errors.Join(err, s.set.live.Close())
 	}
 	s.stopProfile()
+	s.stopForget()
 	s.stopSet()
 	s.mu.Lock() // before life, as in write
 	defer s.mu.Unlock()

@@ -163,13 +163,16 @@ func verify(t testing.TB, s *Store) {
 		if indexed != int(c.bindings) || listed != int(c.bindings) {
 			t.Errorf("%d bindings, %d addresses, %d listed", c.bindings, indexed, listed)
 		}
-		macs := 0
+		macs, discovered := 0, uint64(0)
 		for k, v := range r.prefix([]byte{keyEndpoint}) {
 			c.endpoints++
 			id := binary.BigEndian.Uint64(k[1:])
 			var e endpoint
 			if err := e.decode(id, v); err != nil {
 				return err
+			}
+			if e.discovered {
+				discovered++
 			}
 			full, err := in.complete(&e)
 			if err != nil {
@@ -200,6 +203,9 @@ func verify(t testing.TB, s *Store) {
 			if got != int(n.ports) {
 				t.Errorf("endpoint %d has %d ports and counts %d", id, got, n.ports)
 			}
+		}
+		if kept, err := in.number(metaDiscovered); discovered != s.discovered || discovered != kept || err != nil {
+			t.Errorf("%d discovered endpoints, %d counted, %d kept, %v", discovered, s.discovered, kept, err)
 		}
 		indexed = 0
 		for range r.prefix([]byte{keyMAC}) {

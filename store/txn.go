@@ -23,6 +23,7 @@ type txn struct {
 	r        *reader
 	now      int64
 	counters counters
+	found    uint64                  // discovered endpoints
 	macs     map[profiler.MAC]uint64 // 0: none
 	addrs    map[address]uint32      // 0: none
 	eps      map[uint64]*endpoint    // nil: deleted
@@ -50,7 +51,7 @@ func (s *Store) change(fn func(*txn) error) error {
 		return err
 	}
 	t := &txn{
-		s: s, r: r, now: s.o.Now().UnixNano(), counters: s.counters,
+		s: s, r: r, now: s.o.Now().UnixNano(), counters: s.counters, found: s.discovered,
 		macs: map[profiler.MAC]uint64{}, addrs: map[address]uint32{}, eps: map[uint64]*endpoint{},
 		dirty: map[uint64]bool{}, binds: map[uint32]binding{}, owned: map[owned]bool{},
 	}
@@ -213,6 +214,7 @@ func (t *txn) remove(e *endpoint) error {
 	}
 	t.counters.ports -= uint64(n.ports)
 	t.counters.endpoints--
+	t.claim(e)
 	t.eps[e.id] = nil
 	t.dirty[e.id] = true
 	if !e.mac.IsZero() {
@@ -270,6 +272,9 @@ func (t *txn) fill(b *pebble.Batch) error {
 		}
 	}
 	set(metaCounters, t.counters.append(v[:0]))
+	if t.found != t.s.discovered {
+		set(metaDiscovered, appendNumber(v[:0], t.found))
+	}
 	return errors.Join(errs...)
 }
 
@@ -283,7 +288,7 @@ func appendErr(errs []error, err error) []error {
 // adopt brings the store's memory to what was committed.
 func (t *txn) adopt() {
 	s := t.s
-	s.counters = t.counters
+	s.counters, s.discovered = t.counters, t.found
 	for uint32(len(s.owners)) < s.counters.nextBinding {
 		s.owners = append(s.owners, owner{})
 	}

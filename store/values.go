@@ -168,6 +168,7 @@ type endpoint struct {
 	id             uint64
 	mac            profiler.MAC
 	static         bool
+	discovered     bool  // made of an address that was seen, and named by nobody since
 	added, updated int64 // Unix ns
 	hostname       string
 	osType         string
@@ -177,13 +178,22 @@ type endpoint struct {
 	tags           []string
 }
 
+// The flags of an endpoint.
+const (
+	flagStatic = 1 << iota
+	flagDiscovered
+)
+
 func (v *endpoint) append(b []byte) []byte {
 	b = append(append(b, valueV1), v.mac[:]...)
-	static := byte(0)
+	flags := byte(0)
 	if v.static {
-		static = 1
+		flags = flagStatic
 	}
-	b = binary.BigEndian.AppendUint64(append(b, static), uint64(v.added))
+	if v.discovered {
+		flags |= flagDiscovered
+	}
+	b = binary.BigEndian.AppendUint64(append(b, flags), uint64(v.added))
 	b = binary.BigEndian.AppendUint64(b, uint64(v.updated))
 	for _, s := range []string{v.hostname, v.osType, v.category, v.family, v.name} {
 		b = appendString(b, s)
@@ -198,7 +208,9 @@ func (v *endpoint) append(b []byte) []byte {
 func (v *endpoint) decode(id uint64, b []byte) error {
 	d := decoder{b: b}
 	d.version(valueV1)
-	*v = endpoint{id: id, mac: d.mac(), static: d.u8() != 0, added: int64(d.u64()), updated: int64(d.u64()),
+	mac, flags := d.mac(), d.u8()
+	*v = endpoint{id: id, mac: mac, static: flags&flagStatic != 0, discovered: flags&flagDiscovered != 0,
+		added: int64(d.u64()), updated: int64(d.u64()),
 		hostname: d.str(), osType: d.str(), category: d.str(), family: d.str(), name: d.str()}
 	for n := d.uvarint(); n > 0 && !d.bad; n-- {
 		v.tags = append(v.tags, d.str())
