@@ -107,7 +107,12 @@ func TestRestart(t *testing.T) {
 		waitFor(t, "an acknowledged post", func() bool { return p.metric(t, `portolan_posts_total{outcome="acknowledged"}`) == 1 })
 	}
 	export(first, true)
-	before := first.mustRun(t, "endpoints", "show", "10.9.0.2", "--data", first.data, "--output", "json")
+	// What device it is follows the port, in a moment of its own.
+	var before string
+	waitFor(t, "the device", func() bool {
+		before = first.mustRun(t, "endpoints", "show", "10.9.0.2", "--data", first.data, "--output", "json")
+		return strings.Contains(before, `"device"`)
+	})
 	if code := first.stop(); code != exitOK {
 		t.Fatalf("the first run ended with %d", code)
 	}
