@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -71,7 +72,11 @@ func TestRealScans(t *testing.T) {
 					extra = append(extra, p)
 				}
 			}
-			for _, p := range listenNames(tcpPorts, nil) {
+			shown := w.answers()
+			if s.sees && len(shown) < len(tcpPorts)-1 { // softflowd loses a packet at times
+				t.Errorf("the flows show answers of %v, open are %v", shown, tcpPorts)
+			}
+			for _, p := range shown {
 				if s.sees && !slices.Contains(open, p) {
 					missing = append(missing, p)
 				}
@@ -110,7 +115,7 @@ func newScanWire(t *testing.T, tcpPorts, udpPorts []int, collector uint16) *wire
 	for _, p := range tcpPorts {
 		l := listenIn(t, w.server, func() (net.Listener, error) { return net.Listen("tcp", fmt.Sprintf("%v:%d", server4, p)) })
 		t.Cleanup(func() { l.Close() })
-		wg.Go(func() { greet(l) })
+		wg.Go(func() { hold(l) })
 	}
 	for _, p := range udpPorts {
 		c := listenIn(t, w.server, func() (net.PacketConn, error) { return net.ListenPacket("udp", fmt.Sprintf("%v:%d", server4, p)) })
@@ -132,14 +137,15 @@ func listenIn[T any](t *testing.T, ns *netns.NS, listen func() (T, error)) (l T)
 	return l
 }
 
-// greet accepts connections and ends them.
-func greet(l net.Listener) {
+// hold accepts connections and lets the other end them: what the server sends
+// first would be a second packet beside its SYN-ACK, if it left in time.
+func hold(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		_, _ = c.Write([]byte("220 hello\r\n"))
+		_, _ = io.Copy(io.Discard, c)
 		c.Close()
 	}
 }
@@ -211,6 +217,27 @@ func (w *wire) waitForAll(t *testing.T, probes int) {
 		}
 		return numbered >= probes && received == numbered
 	})
+}
+
+// answers are the server's ports that the flows show answering a SYN, with
+// nothing but the answer in the record.
+func (w *wire) answers() (list []string) {
+	const synAck = 0x12 // and nothing else
+	var m flow.Message
+	var records []flow.Record
+	for _, d := range w.recorded.datagrams() {
+		if m.Parse(d.payload) != 0 {
+			continue
+		}
+		records, _ = m.Append(records[:0])
+		for _, r := range records {
+			if name := fmt.Sprintf("%v tcp/%d", server4, r.SrcPort); r.Src == server4.As16() && r.Proto == protoTCP &&
+				r.TCPFlags == synAck && r.Packets == 1 && !slices.Contains(list, name) {
+				list = append(list, name)
+			}
+		}
+	}
+	return list
 }
 
 // replay lists the listening ports of both hosts.
