@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/portolan/portolan/ingest"
 	"github.com/portolan/portolan/profiler"
+	"github.com/portolan/portolan/store"
 )
 
 // config is a checked configuration.
@@ -32,8 +34,15 @@ type config struct {
 	http       string // HOST:PORT, empty for none
 	ports      string
 	interval   time.Duration
+	forget     time.Duration // 0: never
+	discover   []netip.Prefix
+	most       int // discovered endpoints
 	knowledge  knowledge
 	logLevel   slog.Level
+
+	values map[string]value        // what it was made of; nil: of nothing that can be read again
+	again  func() (*config, error) // reads it again; nil likewise
+	level  *slog.LevelVar          // of the log, which logLevel was the beginning of; nil: fixed
 }
 
 // setting is one value that can be configured, by its key in the file, by the
@@ -58,6 +67,9 @@ var settings = []setting{
 	{"http", "http", false, []string{"127.0.0.1:8055"}, "`ADDR:PORT` of the page, the API and the metrics, or none", applyHTTP},
 	{"ports", "ports", false, []string{"inferred"}, "which ports count: inferred (which side serves), all (every port seen)", applyPorts},
 	{"interval", "interval", false, []string{"24h"}, "how long a port is not posted again, at least 1h", applyInterval},
+	{"forget", "forget", false, []string{"720h"}, "after what time a port is forgotten that was not seen again, at least 48h, or never", applyForget},
+	{"discover", "discover", true, nil, "addresses in `CIDR`,… become endpoints when first seen", applyDiscover},
+	{"discover_limit", "discover-limit", false, []string{"100000"}, "how many endpoints can be discovered", applyDiscoverLimit},
 	{"rules", "rules", false, []string{""}, "`DIR` with rules (*.yaml) and vendors.csv beside the built-in ones", applyRules},
 	{"log_level", "log-level", false, []string{"info"}, "debug, info, warn or error", applyLogLevel},
 }
@@ -117,7 +129,15 @@ func loadConfig(c *cobra.Command) (*config, map[string]value, error) {
 		}
 	}
 	conf, err := checkSettings(values)
-	return conf, values, err
+	if err != nil {
+		return nil, values, err
+	}
+	conf.values = values
+	conf.again = func() (*config, error) {
+		next, _, err := loadConfig(c)
+		return next, err
+	}
+	return conf, values, nil
 }
 
 func splitList(s setting, text string) []string {
@@ -275,6 +295,41 @@ func applyInterval(c *config, values []string) error {
 	}
 	c.interval = d
 	return profiler.CheckInterval(d)
+}
+
+func applyForget(c *config, values []string) error {
+	if one(values) == "never" {
+		return nil
+	}
+	d, err := time.ParseDuration(one(values))
+	if err != nil || d == 0 {
+		return fmt.Errorf("%q is neither a duration, such as 720h, nor never", one(values))
+	}
+	c.forget = d
+	return store.CheckForget(d)
+}
+
+func applyDiscover(c *config, values []string) error {
+	for _, v := range values {
+		p, err := parsePrefix(v)
+		if err != nil {
+			return err
+		}
+		c.discover = append(c.discover, p)
+	}
+	if n := len(c.discover); n > ingest.MaxInternal {
+		return fmt.Errorf("%d prefixes, and %d are allowed: name wider ones", n, ingest.MaxInternal)
+	}
+	return nil
+}
+
+func applyDiscoverLimit(c *config, values []string) error {
+	n, err := strconv.ParseUint(one(values), 10, 31)
+	if err != nil {
+		return fmt.Errorf("%q is not a number of endpoints, such as 100000", one(values))
+	}
+	c.most = int(n)
+	return nil
 }
 
 func applyLogLevel(c *config, values []string) error {

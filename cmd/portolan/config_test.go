@@ -44,6 +44,10 @@ func TestBadConfigurationNamesFileLineAndKey(t *testing.T) {
 		{"address", "listen: [\"2055\"]\n", `: listen: "2055" is not ADDR:PORT`},
 		{"ports", "ports: some\n", `: ports: "some" is neither inferred nor all`},
 		{"log level", "log_level: loud\n", `: log_level: "loud" is not debug`},
+		{"forgets too soon", "forget: 47h\n", ":1:9: forget: ports must be kept for at least 48h"},
+		{"forgets at once", "forget: 0\n", `: forget: "0" is neither a duration, such as 720h, nor never`},
+		{"discover", "discover: [10.0.0.1/8]\n", ": discover: 10.0.0.1/8 has host bits set"},
+		{"discover limit", "discover_limit: -1\n", `: discover_limit: "-1" is not a number`},
 		{"two documents", "data: a\n---\ndata: b\n", "2 YAML documents"},
 		{"alias", "data: &a x\nhttp: *a\n", ": data: a plain value is expected"},
 	} {

@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,12 +43,19 @@ type daemon struct {
 	page   net.Listener // nil without HTTP
 	failed chan error   // a listener that ended by itself
 	undo   []func() error
+
+	hup      chan os.Signal
+	changing sync.Mutex   // of reload and the next
+	current  *config      // config as reload has changed it; nil: it has not
+	most     atomic.Int64 // discovered endpoints, at most
 }
 
 // startDaemon opens everything, in the order in which a refusal disturbs least:
 // the network device is touched last.
 func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, err error) {
-	d := &daemon{config: conf, log: log, failed: make(chan error, 2)}
+	d := &daemon{config: conf, log: log, failed: make(chan error, 2), hup: make(chan os.Signal, 1)}
+	signal.Notify(d.hup, syscall.SIGHUP) // which would end the process
+	d.undo = append(d.undo, func() error { signal.Stop(d.hup); return nil })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -56,7 +65,7 @@ func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, e
 	if err := os.MkdirAll(conf.data, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory; --data DIR chooses another: %w", err)
 	}
-	d.store, err = store.Open(conf.data, store.Options{Interval: conf.interval, Rules: conf.knowledge.rules, Vendors: conf.knowledge.vendors, Logger: log.With("log", "profiler")})
+	d.store, err = store.Open(conf.data, store.Options{Interval: conf.interval, Forget: conf.forget, Rules: conf.knowledge.rules, Vendors: conf.knowledge.vendors, Logger: log.With("log", "profiler")})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +73,9 @@ func startDaemon(conf *config, inside *netns.NS, log *slog.Logger) (_ *daemon, e
 	if err := d.listenPage(); err != nil {
 		return nil, err
 	}
+	d.most.Store(int64(conf.most))
 	d.sensor, err = ingest.New(ingest.Config{
+		Internal: conf.discover, Admit: d.admit,
 		Set: d.store.Live(), Sink: d.store,
 		Listen: conf.listen, Interfaces: conf.interfaces, Require: conf.require, Exporters: conf.exporters,
 		Inside: inside.Do, Interval: conf.interval, Infer: conf.ports == "inferred", TemplatesFile: filepath.Join(conf.data, templatesName), Log: log.With("log", "netflow"), Describe: d.store.Describe,
@@ -115,8 +126,8 @@ func (d *daemon) serve(started time.Time) error {
 		hosts = append(hosts, name)
 	}
 	server := api.New(api.Config{
-		Repository: d.store, Sensor: d.sensor, Rules: d.store.Rules, Reload: d.reloadRules, Editor: editor{d.store}, Ready: d.ready, Healthy: d.healthy,
-		Version: buildVersion(), Started: started, Interval: d.config.interval, Ports: d.config.ports, Hosts: hosts,
+		Repository: d.store, Sensor: d.sensor, Rules: d.store.Rules, Reload: d.reload, Editor: editor{d.store}, Ready: d.ready, Healthy: d.healthy,
+		Version: buildVersion(), Started: started, Interval: d.store.Interval, Ports: d.config.ports, Hosts: hosts,
 	})
 	local, err := api.ListenLocal(filepath.Join(d.config.data, api.SocketName))
 	if err != nil {
@@ -160,11 +171,8 @@ func (d *daemon) ready() error {
 func (d *daemon) healthy() error { return d.store.Err() }
 
 // wait returns when ctx ends (nil) or when something fails that the daemon
-// cannot go on without. Until then SIGHUP has the rules read again.
+// cannot go on without. Until then SIGHUP has the configuration read again.
 func (d *daemon) wait(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-ctx.Done():
@@ -173,9 +181,9 @@ func (d *daemon) wait(ctx context.Context) error {
 			return err
 		case err := <-d.failed:
 			return err
-		case <-hup:
-			if err := d.reloadRules(); err != nil {
-				d.log.Error("the rules stay as they were", "error", err)
+		case <-d.hup:
+			if err := d.reload(); err != nil {
+				d.log.Error("the configuration stays as it was", "error", err)
 			}
 		}
 	}

@@ -43,14 +43,8 @@ func applyRules(c *config, values []string) (err error) {
 	return err
 }
 
-// reloadRules reads the folder of rules again. All endpoints are matched anew in
-// the background; after an error the rules stay as they were.
-func (d *daemon) reloadRules() error {
-	k, err := loadKnowledge(d.config.knowledge.dir)
-	if err != nil {
-		return err
-	}
+// adoptRules has all endpoints matched anew in the background.
+func (d *daemon) adoptRules(k knowledge) {
 	d.store.SetRules(k.rules, k.vendors)
 	d.log.Info("the rules were read again; all endpoints are matched anew", "folder", k.dir, "rules", len(k.rules.Rules()), "version", k.rules.Version())
-	return nil
 }

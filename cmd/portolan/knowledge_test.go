@@ -85,13 +85,13 @@ func TestReloadRules(t *testing.T) {
 	if err := os.WriteFile(path, []byte("rules: 5\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.reloadRules(); err == nil || s.Rules() != k.rules {
+	if err := d.reload(); err == nil || s.Rules() != k.rules {
 		t.Errorf("bad rules: %v, %s", err, s.Rules().Version())
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.reloadRules(); err != nil || s.Rules().Version() == k.rules.Version() {
+	if err := d.reload(); err != nil || s.Rules().Version() == k.rules.Version() {
 		t.Errorf("%v, still %s", err, s.Rules().Version())
 	}
 }

@@ -7,6 +7,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,12 @@ whatever port it comes; sFlow agents send to 6343 unless told otherwise, which
 Without flags it receives through ordinary UDP sockets. --interface NAME adds
 AF_XDP, on the best rung that the device allows. A setting comes from its flag,
 else from the environment (PORTOLAN_LISTEN, …), else from the file that --config
-names, else from the default shown below.`,
+names, else from the default shown below.
+
+SIGHUP, or POST /-/reload on the socket in the data directory, reads the file
+again: interval, forget, discover, discover_limit, exporters, rules and log_level
+change at once, and the log says what did; what else has changed needs a restart,
+and the log says so. A configuration with a mistake changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: action(func(c *cobra.Command, _ []string) error { return run(c) }),
 	}
@@ -51,7 +57,9 @@ func run(c *cobra.Command) error {
 		}
 		defer inside.Close()
 	}
-	log := newLogger(conf.logLevel)
+	conf.level = new(slog.LevelVar)
+	conf.level.Set(conf.logLevel)
+	log := newLogger(conf.level)
 	d, err := startDaemon(conf, inside, log)
 	if err != nil {
 		return startError(err)

@@ -169,7 +169,7 @@ func newServer(t *testing.T) (*Server, *memory) {
 	m := &memory{items: []profiler.Endpoint{contractEndpoint()}}
 	return New(Config{
 		Repository: m, Editor: m, Sensor: &sensor{contractStatus()},
-		Version: "1.2.3", Started: testStart, Interval: 24 * time.Hour, Ports: "all",
+		Version: "1.2.3", Started: testStart, Interval: func() time.Duration { return 24 * time.Hour }, Ports: "all",
 		Hosts: []string{"portolan.example"},
 		Now:   func() time.Time { return testStart.Add(time.Hour + 2*time.Second) },
 	}), m

@@ -143,6 +143,11 @@ func (x exposition) losses(st *ingest.Status) {
 func (x exposition) state(s *Server, st *ingest.Status) {
 	x.single("portolan_endpoints", "gauge", "Endpoints in the repository.", s.Repository.Counts().Endpoints)
 	x.single("portolan_addresses", "gauge", "Addresses that belong to an endpoint.", uint64(st.Addresses))
+	counts := s.Repository.Counts()
+	x.single("portolan_discovered_endpoints", "gauge", "Endpoints made of an address that was seen, and named by nobody since.", counts.Discovered)
+	x.single("portolan_discovered_total", "counter", "Addresses inside the discover prefixes that became endpoints.", st.Discovered)
+	x.counters("portolan_discover_dropped_total", "Addresses inside the discover prefixes that did not become endpoints, each time they were found, by reason.", "reason", st.DiscoverDrops)
+	x.single("portolan_ports_forgotten_total", "counter", "Ports that have aged out because they were not seen again.", counts.Forgotten)
 	x.single("portolan_exporters", "gauge", "Streams of messages: an exporter's address, domain and version.", uint64(len(st.Exporters)))
 
 	x.family("portolan_receive_path_info", "gauge", "Always 1: a source of datagrams, the rung it is on and its state. UDP sockets have no interface.")

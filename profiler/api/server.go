@@ -56,7 +56,7 @@ type ImportResult struct {
 	Waiting   int `json:"waiting_for_address" doc:"Endpoints of the file that have a MAC but no address yet, where that is counted"`
 }
 
-// Config is what a Server serves. Repository and Sensor are required.
+// Config is what a Server serves. Repository, Sensor and Interval are required.
 type Config struct {
 	Repository Repository
 	Sensor     Sensor
@@ -74,8 +74,8 @@ type Config struct {
 	Version string
 	// Started is when the daemon did.
 	Started time.Time
-	// Interval is the reprofile interval.
-	Interval time.Duration
+	// Interval is the reprofile interval, which can change. Required.
+	Interval func() time.Duration
 	// Ports is the mode of port inference, "all" or "inferred".
 	Ports string
 	// Hosts are further names that a browser may call this daemon by, without a

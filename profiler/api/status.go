@@ -56,7 +56,7 @@ func (s *Server) Status() Status {
 		Addresses:   in.Addresses,
 		Exporters:   len(in.Exporters),
 		Rate:        s.rate.at(now, in.Ledger.Records),
-		Interval:    s.Interval.String(),
+		Interval:    s.Interval().String(),
 		Ports:       s.Ports,
 		Streams:     in.Exporters,
 		LostByGaps:  in.LostByGaps,
