@@ -20,22 +20,26 @@ const benchEndpoints = 1 << 20
 // pairs have all been posted: 10, 70 and 20 % of records with 0, 1 and 2
 // internal sides, four ports an endpoint. ns/record is the figure to compare.
 //
-// first: no address has ever moved; moved: every one has, an hour ago; moving:
-// so it is, and a further one moves now, so that each side has to be asked about.
+// first: no address has ever moved; moved: every one has, two hours ago; moving:
+// so it is, and a further one moves now, so that each side has to be asked about;
+// discovering: as first, and each external address is held against four prefixes.
 func BenchmarkSteadyState(b *testing.B) {
 	b.Run("first", func(b *testing.B) { benchSteadyState(b, false, false) })
 	b.Run("moved", func(b *testing.B) { benchSteadyState(b, true, false) })
+	b.Run("discovering", func(b *testing.B) {
+		benchSteadyState(b, false, false, "192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "fc00::/7")
+	})
 	b.Run("moving", func(b *testing.B) { benchSteadyState(b, true, true) })
 }
 
-func benchSteadyState(b *testing.B, moved, moving bool) {
+func benchSteadyState(b *testing.B, moved, moving bool, internal ...string) {
 	entries := make([]ipset.Entry, benchEndpoints)
 	moves := make([]ipset.Moved, 0, benchEndpoints)
 	for i := range entries {
 		entries[i] = ipset.Entry{Addr: addrOf(i), Binding: ipset.Binding{ID: uint32(i + 1), Gen: 1}}
 		if moved {
 			entries[i].Binding.Gen = 2
-			moves = append(moves, ipset.Moved{ID: uint32(i + 1), Since: day.Add(-time.Hour).UnixNano()})
+			moves = append(moves, ipset.Moved{ID: uint32(i + 1), Since: day.Add(-2 * time.Hour).UnixNano()})
 		}
 	}
 	path := filepath.Join(b.TempDir(), "endpoints")
@@ -53,6 +57,14 @@ func benchSteadyState(b *testing.B, moved, moving bool) {
 		live.SetMoved([]ipset.Moved{{ID: benchEndpoints + 1, Since: day.Add(time.Hour).UnixNano()}})
 	}
 	o := newOffline(b, Config{Set: live, Sink: newMemorySink(), Pairs: 8 * benchEndpoints})
+
+	if len(internal) > 0 {
+		f, err := newFinder(&Config{Set: live, Internal: prefixes(internal...)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		o.worker.finder, o.worker.found = f, new(foundRing)
+	}
 
 	datagrams := benchTraffic(1 << 14)
 	for _, d := range datagrams {

@@ -17,7 +17,7 @@ import (
 
 // # Who writes and who reads
 //
-// Writers (Post, Import, Delete, SetInterval) take mu, one at a time, and hold
+// Writers (Post, Import, Discover, Delete, Forget, SetInterval) take mu, one at a time, and hold
 // it over the synced commit. That is what makes "a post for an old generation
 // is refused in the same commit" true without a transaction: nothing moves
 // between the look at the generation and the write. What they keep in memory
