@@ -62,6 +62,8 @@ func (w *worker) infer(b *flow.Batch, arrival int64) {
 		case v.Contacted:
 			key := pairKey(c.binding.ID, c.binding.Gen, c.proto, c.farPort, profiler.Contacted)
 			f = append(f, finding{key, pairHash(key), c.binding, c.farPort, c.proto, profiler.Contacted, profiler.Service, 0})
+		case v.Full:
+			w.counts.sides[fateTableFull]++
 		default:
 			w.counts.sides[fateUndetermined]++
 		}
@@ -116,6 +118,8 @@ type settler struct {
 	page   ledgerPage
 	counts tally
 	last   uint32
+	// makeRoom empties the queue; nil where the batcher does so by itself.
+	makeRoom func()
 }
 
 // run settles every minute until stop is closed.
@@ -149,29 +153,33 @@ func (s *settler) settle(at int64, end bool) {
 	now := uint32(at / int64(time.Second))
 	s.last = now
 	interval := time.Duration(s.interval.Load())
-	s.evidence.Settle(now, end, func(t evidence.Told) {
+	s.evidence.Settle(now, end, func(t evidence.Told) bool {
 		f := finding{binding: ipset.Binding{ID: t.Binding, Gen: t.Gen}, port: t.Port, proto: t.Proto, role: profiler.Listening, evidence: t.Evidence, met: t.Counterparts}
 		f.key = pairKey(t.Binding, t.Gen, t.Proto, t.Port, profiler.Listening)
 		f.hash = pairHash(f.key)
 		o := f.observation([16]byte{}, at)
 		o.First = int64(t.First) * int64(time.Second)
 		if t.Withdraw {
-			s.pairs.drop(&f)
 			o.Withdraw = true
-			s.queue.push(&pending{o, slot{}})
-			return
+			if !s.push(&pending{o, slot{}}) {
+				return false
+			}
+			s.pairs.drop(&f)
+			return true
 		}
 		c, result := s.pairs.claim(&f, now, interval)
 		if result != claimed {
-			return
+			return result == alreadyPosted
 		}
 		// A side that was left undetermined is what shows the port now.
 		s.counts.sides[fateUndetermined]--
 		s.counts.sides[fateObserved]++
-		if !s.queue.push(&pending{o, c}) {
+		if !s.push(&pending{o, c}) {
 			s.counts.lost[lossQueueFull]++
 			s.pairs.forget(c)
+			return false
 		}
+		return true
 	})
 	if s.queue.publish() {
 		select {
@@ -180,4 +188,17 @@ func (s *settler) settle(at int64, end bool) {
 		}
 	}
 	s.page.publish(&s.counts)
+}
+
+// push queues a post, and tells whether there was room.
+func (s *settler) push(p *pending) bool {
+	if s.queue.push(p) {
+		return true
+	}
+	if s.makeRoom == nil {
+		return false
+	}
+	s.queue.publish()
+	s.makeRoom()
+	return s.queue.push(p)
 }

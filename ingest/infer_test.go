@@ -99,3 +99,35 @@ func TestGroup(t *testing.T) {
 		}
 	}
 }
+
+// TestAllThatSettlesAtTheEndIsPosted: more ports than the queue holds settle at
+// once where a capture ends, and none is lost.
+func TestAllThatSettlesAtTheEndIsPosted(t *testing.T) {
+	const endpoints = queueSize + 5000
+	set := setOf(t)
+	changes := make([]ipset.Change, endpoints)
+	for i := range changes {
+		changes[i] = ipset.Change{Addr: addrOf(i), Binding: ipset.Binding{ID: uint32(i + 1), Gen: 1}}
+	}
+	set.Change(changes)
+	sink := newMemorySink()
+	o := newOffline(t, Config{Set: set, Sink: sink, Infer: true})
+	for i := 0; i < endpoints; i += flow.MaxV5Records {
+		var records []flow.Record
+		for j := i; j < min(i+flow.MaxV5Records, endpoints); j++ {
+			records = append(records, flow.Record{Src: addrOf(j), Dst: addr("198.51.100.1"), SrcPort: 9100, DstPort: 51000, Proto: protoTCP, TCPFlags: 0x1b, Packets: 9})
+		}
+		feed(t, o, day, flow.AppendV5(nil, flow.V5Header{ExportTime: day.UnixNano()}, records))
+	}
+	if n := sink.offered(); n != 0 {
+		t.Fatalf("%d posts before anything has settled", n)
+	}
+	if err := o.End(t.Context(), day); err != nil {
+		t.Fatal(err)
+	}
+	l := o.Status().Ledger
+	checkBooks(t, &l)
+	if l.Posts.Acknowledged != endpoints || len(l.Posts.Lost) != 0 {
+		t.Errorf("%+v", l.Posts)
+	}
+}

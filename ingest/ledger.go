@@ -67,7 +67,7 @@ const (
 	fateObserved                  // handed on to be posted
 	fateNoPort                    // dropped: not TCP, UDP or SCTP, or port 0
 	fateNoAddress                 // dropped: the record has no address for it, or ::
-	fateTableFull                 // dropped: all places for its pair are taken by posts under way
+	fateTableFull                 // dropped: no place for its port in the evidence, or for its pair, as posts are under way in all
 	fateBeforeMove                // dropped: its address belonged to another endpoint then
 	fateStraddlesMove             // dropped: its address changed hands while the flow went on
 

@@ -40,8 +40,7 @@ func (o *Offline) Datagram(ctx context.Context, at time.Time, source [16]byte, p
 	b.datagrams[0] = datagram{payload, source}
 	b.n = 1
 	if now := uint32(at.Unix()); o.settler.evidence != nil && now >= o.settler.last+settleEvery {
-		o.settler.settle(at.UnixNano(), false)
-		if err := o.Flush(ctx); err != nil {
+		if err := o.settle(ctx, at, false); err != nil {
 			return err
 		}
 	}
@@ -64,7 +63,14 @@ func (o *Offline) Flush(ctx context.Context) error {
 // End decides what is undecided, because no more comes after the given time, and
 // posts it.
 func (o *Offline) End(ctx context.Context, at time.Time) error {
-	o.settler.settle(at.UnixNano(), true)
+	return o.settle(ctx, at, true)
+}
+
+// settle posts what the evidence has settled, however much that is: nobody else
+// empties the queue.
+func (o *Offline) settle(ctx context.Context, at time.Time, end bool) error {
+	o.settler.makeRoom = func() { _ = o.Flush(ctx) } // its error is that of the next line but one
+	o.settler.settle(at.UnixNano(), end)
 	return o.Flush(ctx)
 }
 

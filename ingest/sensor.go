@@ -229,6 +229,9 @@ func status(s *shared, b *batcher, workers []*worker, settler *settler) Status {
 		XDP:         map[string]uint64{},
 		RingDrops:   map[string]uint64{},
 	}
+	if s.evidence != nil {
+		st.Unobserved = s.evidence.Evicted()
+	}
 	if s.finder != nil {
 		st.Discovered, st.DiscoverDrops = s.finder.added.Load(), s.finder.drops()
 	}

@@ -43,6 +43,7 @@ type Status struct {
 	Ledger      Ledger
 	Exporters   []Exporter
 	Evicted     Evictions
+	Unobserved  uint64 // ports whose observation ended to make room for others of their endpoint
 	Paths       []ReceivePath
 	XDP         map[string]uint64 // packets by exit of the XDP program, over all interfaces
 	RingDrops   map[string]uint64 // Drops by kind, over all paths

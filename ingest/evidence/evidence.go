@@ -41,6 +41,7 @@ const (
 type Verdict struct {
 	Listening    profiler.Evidence // why the end serves its port
 	Contacted    bool              // it uses the far port
+	Full         bool              // there is no place to observe the port in
 	Counterparts uint32
 }
 
@@ -59,7 +60,7 @@ const (
 
 // And is what two records, or the two directions of one, show together.
 func (v Verdict) And(w Verdict) Verdict {
-	return Verdict{max(v.Listening, w.Listening), v.Contacted || w.Contacted, max(v.Counterparts, w.Counterparts)}
+	return Verdict{max(v.Listening, w.Listening), v.Contacted || w.Contacted, v.Full || w.Full, max(v.Counterparts, w.Counterparts)}
 }
 
 // Judge takes a side at a time (Unix seconds) and tells what is certain by now.
@@ -158,7 +159,10 @@ func (t *Table) collect(s *Side, own, far uint8, soft bool, now uint32) Verdict 
 	}
 	slot := t.slot(s, now)
 	want := match(s.Proto, s.Port)
-	if slot == nil || !slot.add(want, set) {
+	if slot == nil {
+		return Verdict{Full: true}
+	}
+	if !slot.add(want, set) {
 		return Verdict{}
 	}
 	slot.meet(s.Far, s.FarGen, s.FarPort)

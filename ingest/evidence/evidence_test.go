@@ -97,15 +97,16 @@ func (w *world) take(s *Side, v Verdict) {
 }
 
 func (w *world) settle(now uint32, end bool) {
-	w.Settle(now, end, func(t Told) {
+	w.Settle(now, end, func(t Told) bool {
 		n := name(t.Binding, t.Proto, t.Port)
 		if t.Withdraw {
 			if w.listening[n] <= t.Evidence {
 				delete(w.listening, n)
 			}
-			return
+			return true
 		}
 		w.listening[n] = max(w.listening[n], t.Evidence)
+		return true
 	})
 }
 
@@ -362,6 +363,59 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		both.Wait()
 		if got := third.end(); got != want {
 			t.Fatalf("seed %d:\n%s\ntwo workers:\n%s", seed, want, got)
+		}
+	}
+}
+
+// TestWithdrawalIsNotForgotten: one that nobody takes is told again.
+func TestWithdrawalIsNotForgotten(t *testing.T) {
+	for _, many := range []int{1, weakPorts + 1} { // contradicted, and too many
+		w := newWorld()
+		listed := []uint16{5432, 8080, 9100, 8443, 5900, 8000, 8008, 9200, 9090}
+		for i := range many {
+			w.see(now0, conversation(0, 51000, 1, listed[i], tcp)...)
+			if i < weakPorts {
+				w.settle(now0+settleAfter+1, false)
+			}
+		}
+		told := len(w.listening)
+		if told == 0 {
+			t.Fatal("nothing was told that could be withdrawn")
+		}
+		if many == 1 {
+			w.see(now0+400, record{src: 1, sport: listed[0], dport: 9777, proto: tcp, flags: flagSYN, packets: 1})
+		}
+		for range 3 { // nobody takes it
+			refused := 0
+			w.Settle(now0+700, false, func(t Told) bool {
+				if t.Withdraw {
+					refused++
+				}
+				return !t.Withdraw
+			})
+			if refused == 0 {
+				t.Fatalf("%d ports: a withdrawal that was not taken is forgotten", many)
+			}
+		}
+		w.settle(now0+700, false)
+		if len(w.listening) != 0 {
+			t.Errorf("%d ports: still listening: %v", many, w.listening)
+		}
+	}
+}
+
+// TestFullTableSaysSo: an endpoint that finds no place is told from one of which
+// nothing is known yet.
+func TestFullTableSaysSo(t *testing.T) {
+	w := New(1, 1<<10) // one chunk of endpoints
+	s := Side{Binding: 1, Gen: 1, Port: 9777, FarPort: 51000, Proto: tcp, Flags: finished, Out: true}
+	if v := w.Judge(&s, now0); v.Full {
+		t.Error("the first endpoint finds no place")
+	}
+	for _, binding := range []uint32{chunkSize, maxChunks * chunkSize} {
+		s.Binding = binding
+		if v := w.Judge(&s, now0); !v.Full {
+			t.Errorf("binding %d: %+v", binding, v)
 		}
 	}
 }

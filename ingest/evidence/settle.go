@@ -38,8 +38,9 @@ const (
 
 // Settle decides what has been observed for long enough by now (Unix seconds),
 // and withdraws what it decided before and has been contradicted since. end: no
-// more records come, so all is decided.
-func (t *Table) Settle(now uint32, end bool, tell func(Told)) {
+// more records come, so all is decided. What tell does not take, by returning
+// false, is told again by the next Settle.
+func (t *Table) Settle(now uint32, end bool, tell func(Told) bool) {
 	for n := range t.chunks {
 		c := t.chunks[n].Load()
 		if c == nil {
@@ -54,7 +55,7 @@ func (t *Table) Settle(now uint32, end bool, tell func(Told)) {
 }
 
 // settle does so for one endpoint.
-func (t *Table) settle(e *endpoint, binding, now uint32, end bool, tell func(Told)) {
+func (t *Table) settle(e *endpoint, binding, now uint32, end bool, tell func(Told) bool) {
 	gen := uint32(e.head.Load() >> 32)
 	young := end && now-e.seen() < watched
 	var weak [slots]Told
@@ -77,19 +78,21 @@ func (t *Table) settle(e *endpoint, binding, now uint32, end bool, tell func(Tol
 		}
 		switch {
 		case told.Evidence == profiler.NoEvidence && state&isPosted != 0:
-			tell(told.withdrawn())
-			s.free()
+			if tell(told.withdrawn()) {
+				s.free()
+			}
 		case told.Evidence == profiler.NoEvidence:
 		case strong(told.Evidence, own):
-			tell(told)
 			s.add(state&matchMask, isPosted)
-			if !end {
+			if tell(told) && !end {
 				t.confirm(k, told.Evidence)
 				s.free()
 			}
 		case now >= uint32(e.budget.Load()):
 			weak[n] = told
 			n++
+		case state&isPosted != 0 && tell(told.withdrawn()): // which was not taken before
+			s.free()
 		}
 	}
 	t.weak(e, weak[:n], now, tell)
@@ -97,7 +100,7 @@ func (t *Table) settle(e *endpoint, binding, now uint32, end bool, tell func(Tol
 
 // weak tells of an endpoint's weak ports, if they are few. Else it withdraws them,
 // and lets none count for a day.
-func (t *Table) weak(e *endpoint, ports []Told, now uint32, tell func(Told)) {
+func (t *Table) weak(e *endpoint, ports []Told, now uint32, tell func(Told) bool) {
 	many := len(ports) > weakPorts
 	if many {
 		e.budget.Store(uint64(now + refused))
@@ -110,10 +113,9 @@ func (t *Table) weak(e *endpoint, ports []Told, now uint32, tell func(Told)) {
 			s.add(match(told.Proto, told.Port), isPosted)
 			tell(told)
 		default:
-			if s.state.Load()&isPosted != 0 {
-				tell(told.withdrawn())
+			if s.state.Load()&isPosted == 0 || tell(told.withdrawn()) {
+				s.free()
 			}
-			s.free()
 		}
 	}
 }

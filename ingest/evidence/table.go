@@ -104,8 +104,11 @@ func New(endpoints, ports int) *Table {
 	return t
 }
 
-// endpoint returns the place of a binding, in its generation. make: where it has
-// none, it gets one.
+// Evicted is how many ports under observation made room for others.
+func (t *Table) Evicted() uint64 { return t.evicted.Load() }
+
+// endpoint returns the place of a binding, in its generation. create: where it
+// has none, it gets one, unless there is no room.
 func (t *Table) endpoint(binding, gen uint32, now uint32, create bool) *endpoint {
 	n := binding / chunkSize
 	if n >= maxChunks {
@@ -116,8 +119,9 @@ func (t *Table) endpoint(binding, gen uint32, now uint32, create bool) *endpoint
 		if !create || t.active.Load() >= t.limit {
 			return nil
 		}
-		t.chunks[n].CompareAndSwap(nil, new(chunk))
-		t.active.Add(chunkSize)
+		if t.chunks[n].CompareAndSwap(nil, new(chunk)) {
+			t.active.Add(chunkSize)
+		}
 		c = t.chunks[n].Load()
 	}
 	e := &c[binding%chunkSize]

@@ -28,6 +28,7 @@ func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	x.datagrams(&st)
 	x.books(&st.Ledger)
 	x.templates(&st)
+	x.evidence(&st)
 	x.losses(&st)
 	x.state(s, &st)
 	writeProcess(&page)
@@ -117,6 +118,11 @@ func (x exposition) templates(st *ingest.Status) {
 	x.single("portolan_exporters_evicted_total", "counter", "Exporters' streams that were forgotten to make room for others.", st.Evicted.Streams)
 	x.single("portolan_templates_evicted_total", "counter", "Templates that were forgotten to make room for others.", st.Evicted.Templates)
 	x.single("portolan_waiting_sets_evicted_total", "counter", "Data sets that were given up before their template came: it took too long, or others needed the room.", st.Evicted.Waiting)
+}
+
+// evidence is what inferring the open ports could not keep in mind.
+func (x exposition) evidence(st *ingest.Status) {
+	x.single("portolan_ports_unobserved_total", "counter", "Ports whose observation ended before it settled, to make room for others of their endpoint.", st.Unobserved)
 }
 
 func (x exposition) books(l *ingest.Ledger) {
